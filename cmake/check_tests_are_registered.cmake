@@ -1,0 +1,12 @@
+# Fails when a *_test.cc below FOLDER is not among the lines of the file REGISTERED.
+file(STRINGS "${REGISTERED}" registered)
+file(GLOB_RECURSE on_disk "${FOLDER}/*_test.cc")
+list(LENGTH on_disk num_tests)
+if(num_tests EQUAL 0)
+  message(FATAL_ERROR "no tests below ${FOLDER}")
+endif()
+list(REMOVE_ITEM on_disk ${registered})
+if(on_disk)
+  list(JOIN on_disk "\n  " on_disk)
+  message(FATAL_ERROR "built by no afterimage_test:\n  ${on_disk}")
+endif()

@@ -1,0 +1,1 @@
+// Compiled only to give the shared precompiled header of LibTorch.cmake a target.

@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# Makes a Debian 12 machine ready to build Afterimage. Safe to run again: does only what is missing.
+#
+#   1. Debian packages (compiler, CMake, gRPC, protobuf, RocksDB, …): about 250 MB of downloads, 1.2 GB installed.
+#   2. LibTorch for the CPU, from three wheels of PyPI pinned by SHA-256: 545 MB of downloads, 0.6 GB unpacked.
+#      Wheels and unpacked files live in ~/.cache/afterimage and serve every clone: the second one fetches nothing.
+#   3. The link .deps/libtorch in this checkout.
+#
+# Takes 3 to 8 minutes on a fresh machine, a second when all is there. Reads the usual environment only: http_proxy,
+# https_proxy, PIP_CERT, PIP_INDEX_URL, AFTERIMAGE_CACHE_HOME (default ~/.cache/afterimage).
+set -euo pipefail
+
+repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+readonly repository
+readonly cache_home="${AFTERIMAGE_CACHE_HOME:-${HOME:-/root}/.cache/afterimage}"
+readonly wheels="$cache_home/wheels"
+export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive PIP_DISABLE_PIP_VERSION_CHECK=1
+exec </dev/null
+
+readonly packages=(
+  # tools
+  g++ cmake ninja-build ccache lld git pkg-config python3 python3-pip unzip ca-certificates
+  # libraries
+  libgrpc++-dev libgrpc-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev librocksdb-dev
+  libzstd-dev libturbojpeg0-dev libjpeg62-turbo-dev libspng-dev libwebp-dev zlib1g-dev libssl-dev libxxhash-dev
+  libcli11-dev nlohmann-json3-dev libeigen3-dev
+  # tests and demo
+  libgtest-dev libgmock-dev dataset-fashion-mnist
+)
+
+# name version file sha256
+readonly torch_version=2.11.0
+readonly torch_sha256=7aa2f9bbc6d4595ba72138026b2074be1233186150e9292865e04b7a63b8c67a
+readonly pinned_wheels=(
+  "torch $torch_version torch-2.11.0-cp311-cp311-manylinux_2_28_x86_64.whl $torch_sha256"
+  "nvidia-cuda-runtime 13.0.96 nvidia_cuda_runtime-13.0.96-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl 7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548"
+  "nvidia-cuda-cupti 13.0.85 nvidia_cuda_cupti-13.0.85-py3-none-manylinux_2_25_x86_64.whl 4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8"
+)
+readonly libtorch="$cache_home/libtorch-$torch_version-${torch_sha256:0:12}"
+
+say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
+
+# require_free_mb FOLDER MEGABYTES WHAT_FOR
+require_free_mb() {
+  local folder="$1"
+  while [[ ! -d "$folder" ]]; do folder="$(dirname "$folder")"; done
+  local free_mb
+  free_mb="$(df -Pm "$folder" | awk 'NR == 2 { print $4 }')"
+  (( free_mb >= $2 )) || die "$3 needs $2 MB free at $folder, and there are $free_mb MB."
+}
+
+install_packages() {
+  local missing=() package
+  for package in "${packages[@]}"; do
+    [[ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)" == installed ]] \
+      || missing+=("$package")
+  done
+  if (( ${#missing[@]} == 0 )); then
+    say "Debian packages: all ${#packages[@]} installed"
+    return
+  fi
+  say "Debian packages: installing ${missing[*]}"
+  (( EUID == 0 )) || die "installing packages needs root. Run this once as root, or: apt-get install ${missing[*]}"
+  require_free_mb /usr 2000 "installing the packages"
+  apt-get update -q || die "apt-get update failed: are the machine's package sources reachable?"
+  apt-get install -y -q --no-install-recommends "${missing[@]}" \
+    || die "apt-get could not install all of: ${missing[*]} (this script is written for Debian 12, bookworm)"
+}
+
+# Does $1 have the SHA-256 $2?
+has_sha256() { [[ -f "$1" ]] && echo "$2  $1" | sha256sum --check --status; }
+
+fetch_wheel() {
+  local name="$1" version="$2" file="$3" sha256="$4"
+  if has_sha256 "$wheels/$file" "$sha256"; then
+    say "wheel $name $version: found in $wheels"
+    return
+  fi
+  say "wheel $name $version: fetching from PyPI"
+  mkdir -p "$wheels"
+  local aside
+  aside="$(mktemp -d "$wheels/.fetch.XXXXXX")"
+  printf '%s==%s --hash=sha256:%s\n' "$name" "$version" "$sha256" >"$aside/requirements.txt"
+  if ! python3 -m pip download --quiet --no-cache-dir --no-deps --only-binary=:all: --require-hashes --progress-bar off \
+      --python-version 3.11 --platform manylinux_2_28_x86_64 --platform manylinux_2_25_x86_64 \
+      --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+      --dest "$aside" -r "$aside/requirements.txt"; then
+    rm -rf "$aside"
+    die "could not fetch the wheel $name==$version. Where PyPI cannot be reached, put $file into $wheels by hand."
+  fi
+  mv -f "$aside/$file" "$wheels/$file" || die "pip fetched another file than $file for $name==$version"
+  rm -rf "$aside"
+  has_sha256 "$wheels/$file" "$sha256" || die "the wheel $file does not have the pinned SHA-256 $sha256"
+}
+
+unpack_libtorch() {
+  if [[ -e "$libtorch/.complete" ]]; then
+    say "LibTorch $torch_version: unpacked at $libtorch"
+    return
+  fi
+  require_free_mb "$cache_home" 2000 "fetching and unpacking LibTorch"
+  local entry
+  for entry in "${pinned_wheels[@]}"; do
+    # shellcheck disable=SC2086  # four words by construction
+    fetch_wheel $entry
+  done
+  say "LibTorch $torch_version: unpacking into $libtorch"
+  local aside
+  aside="$(mktemp -d "$libtorch.unpack.XXXXXX")"
+  chmod 755 "$aside"
+  # include/google is protobuf 3.13, which would shadow the system's. -DD: files are as old as they are here, since a
+  # clock behind the wheel's would make every build start afresh.
+  for entry in "${pinned_wheels[@]}"; do
+    # shellcheck disable=SC2086
+    set -- $entry
+    case "$1" in
+      torch) unzip -q -DD "$wheels/$3" 'torch/include/*' torch/lib/libtorch_cpu.so torch/lib/libc10.so \
+        'torch/lib/libgomp*' 'torch-*.dist-info/licenses/*' -x 'torch/include/google/*' -d "$aside" ;;
+      nvidia-cuda-runtime) unzip -q -DD -j "$wheels/$3" 'nvidia/*/lib/libcudart.so.13' -d "$aside/torch/lib" ;;
+      nvidia-cuda-cupti) unzip -q -DD -j "$wheels/$3" 'nvidia/*/lib/libcupti.so.13' -d "$aside/torch/lib" ;;
+    esac || die "could not unpack the wheel $3"
+  done
+  mv "$aside/torch/include" "$aside/torch/lib" "$aside/"
+  mv "$aside"/torch-*.dist-info/licenses "$aside/licenses"
+  rm -rf "$aside/torch" "$aside"/torch-*.dist-info
+  local unresolved
+  unresolved="$(ldd "$aside/lib/libtorch_cpu.so" | grep 'not found' || true)"
+  [[ -z "$unresolved" ]] || die "LibTorch lacks libraries on this machine: $unresolved"
+  touch "$aside/.complete"
+  rm -rf "$libtorch"
+  if ! mv -T "$aside" "$libtorch" 2>/dev/null; then
+    rm -rf "$aside"
+    [[ -e "$libtorch/.complete" ]] || die "could not move the unpacked LibTorch to $libtorch"
+  fi
+}
+
+[[ "$(uname -m)" == x86_64 ]] || die "the pinned LibTorch is for x86_64; this machine is $(uname -m)."
+[[ -n "$(command -v dpkg-query)" && -n "$(command -v apt-get)" ]] \
+  || die "this script installs Debian 12 packages, and apt-get is not here."
+
+say "Debian packages and LibTorch $torch_version; a fresh machine needs 4 GB of disk and 3 to 8 minutes"
+install_packages
+unpack_libtorch
+mkdir -p "$repository/.deps"
+ln -sfn "$libtorch" "$repository/.deps/libtorch"
+say "done: ready to build in $SECONDS s"
