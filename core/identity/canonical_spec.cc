@@ -20,8 +20,8 @@ namespace {
 constexpr int kMaxDepth = 32;
 
 [[noreturn]] void EndProcess(absl::string_view what, absl::string_view why) {
-  std::fprintf(stderr, "afterimage: broken invariant: %.*s: %.*s\n", static_cast<int>(what.size()), what.data(),
-               static_cast<int>(why.size()), why.data());
+  std::fprintf(stderr, "afterimage: broken invariant: %.*s: %.*s\n", static_cast<int>(what.size()),
+               what.data(), static_cast<int>(why.size()), why.data());
   std::abort();
 }
 
@@ -30,7 +30,8 @@ absl::Status CheckCanonical(const Json& value, const std::string& path, int dept
     return absl::InvalidArgumentError(absl::StrCat("canonical spec: nested more than ", kMaxDepth, " deep"));
   }
   const auto refuse = [&](absl::string_view why) {
-    return absl::InvalidArgumentError(absl::StrCat("canonical spec: ", path.empty() ? "the value" : path, " ", why));
+    return absl::InvalidArgumentError(
+        absl::StrCat("canonical spec: ", path.empty() ? "the value" : path, " ", why));
   };
   switch (value.type()) {
     case Json::value_t::object:
@@ -62,7 +63,8 @@ absl::Status CheckCanonical(const Json& value, const std::string& path, int dept
 absl::StatusOr<std::string> CanonicalText(const Json& spec) {
   AFTERIMAGE_RETURN_IF_ERROR(CheckCanonical(spec, "", 0));
   try {
-    return spec.dump(/*indent=*/-1, /*indent_char=*/' ', /*ensure_ascii=*/true, Json::error_handler_t::strict);
+    return spec.dump(/*indent=*/-1, /*indent_char=*/' ', /*ensure_ascii=*/true,
+                     Json::error_handler_t::strict);
   } catch (const Json::exception& error) {  // type_error.316: a string that is not UTF-8
     return absl::InvalidArgumentError(absl::StrCat("canonical spec: ", error.what()));
   }
@@ -80,9 +82,11 @@ absl::StatusOr<Json> ParseCanonical(absl::string_view text) {
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::string canonical, CanonicalText(spec));
   if (canonical != text) {
     const size_t common = std::min(canonical.size(), text.size());
-    const size_t at = std::mismatch(canonical.begin(), canonical.begin() + common, text.begin()).first - canonical.begin();
+    const size_t at =
+        std::mismatch(canonical.begin(), canonical.begin() + common, text.begin()).first - canonical.begin();
     return absl::InvalidArgumentError(absl::StrCat(
-        "canonical spec: the text is not in canonical form (sorted keys, no white space, ASCII) from byte ", at, " on"));
+        "canonical spec: the text is not in canonical form (sorted keys, no white space, ASCII) from byte ",
+        at, " on"));
   }
   return spec;
 }

@@ -12,7 +12,8 @@
 
 namespace afterimage {
 
-// The first 16 bytes of SHA-256 of the encoded image file: never a path, an index or a time. Ordered as bytes.
+// The first 16 bytes of SHA-256 of the encoded image file: never a path, an index or a time. Ordered as
+// bytes.
 struct ImageKey {
   std::array<uint8_t, 16> bytes{};
 

@@ -1,0 +1,420 @@
+#include "core/feature/feature_block.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "core/feature/feature_block_layout.h"
+#include "core/feature/half.h"
+
+namespace afterimage {
+namespace {
+
+using block::ElementType;
+using block::SectionKind;
+
+template <typename... Parts>
+absl::Status Damaged(const Parts&... parts) {
+  return absl::DataLossError(absl::StrCat("feature block: ", parts...));
+}
+
+uint16_t Code(SectionKind kind) { return static_cast<uint16_t>(kind); }
+
+// Magic, version, lengths and checksum. Nothing larger than the block itself is allocated before this has
+// passed.
+absl::Status CheckHead(ByteSpan bytes) {
+  if (bytes.size() < block::kVersionAt + sizeof(uint32_t)) return Damaged(bytes.size(), " bytes are too few");
+  if (!std::equal(block::kMagic.begin(), block::kMagic.end(), bytes.begin())) return Damaged("wrong magic");
+  const uint32_t version = LoadLittleEndian<uint32_t>(bytes.data() + block::kVersionAt);
+  if (version != kFeatureBlockVersion) {
+    return absl::FailedPreconditionError(absl::StrCat("feature block: format version ", version,
+                                                      ", this program reads version ", kFeatureBlockVersion));
+  }
+  if (bytes.size() < block::kHeaderBytes) return Damaged(bytes.size(), " bytes are too few");
+  const uint32_t header_bytes = LoadLittleEndian<uint32_t>(bytes.data() + block::kHeaderBytesAt);
+  if (header_bytes != block::kHeaderBytes) return Damaged("a header of ", header_bytes, " bytes");
+  const uint64_t total_bytes = LoadLittleEndian<uint64_t>(bytes.data() + block::kTotalBytesAt);
+  if (total_bytes != bytes.size()) {
+    return Damaged("the header says ", total_bytes, " bytes, there are ", bytes.size());
+  }
+  const uint32_t num_sections = LoadLittleEndian<uint32_t>(bytes.data() + block::kNumSectionsAt);
+  if (num_sections > (bytes.size() - block::kHeaderBytes) / block::kEntryBytes) {
+    return Damaged(num_sections, " sections do not fit into ", bytes.size(), " bytes");
+  }
+  const size_t head_bytes = block::kHeaderBytes + num_sections * block::kEntryBytes;
+  if (block::HeaderChecksumOf(bytes.first(head_bytes)) !=
+      LoadLittleEndian<uint64_t>(bytes.data() + block::kHeaderChecksumAt)) {
+    return Damaged("the header's checksum does not fit");
+  }
+  return absl::OkStatus();
+}
+
+bool IsZero(ByteSpan bytes) {
+  return std::all_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte == 0; });
+}
+
+}  // namespace
+
+absl::StatusOr<FeatureBlock> FeatureBlock::Parse(ByteSpan bytes) {
+  AFTERIMAGE_RETURN_IF_ERROR(CheckHead(bytes));
+  FeatureBlock parsed;
+  parsed.bytes_ = bytes;
+  AFTERIMAGE_RETURN_IF_ERROR(parsed.ParseHeader());
+  AFTERIMAGE_RETURN_IF_ERROR(parsed.ParseSections());
+  AFTERIMAGE_RETURN_IF_ERROR(parsed.CheckSections());
+  return parsed;
+}
+
+absl::Status FeatureBlock::ParseHeader() {
+  const uint8_t* const header = bytes_.data();
+  const auto load = [header](size_t at) { return LoadLittleEndian<uint32_t>(header + at); };
+  const uint8_t kind = header[block::kKindAt];
+  const uint8_t flags = header[block::kFlagsAt];
+  const uint8_t codec = header[block::kCodecAt];
+  if (kind != static_cast<uint8_t>(block::BlockKind::kRecord) &&
+      kind != static_cast<uint8_t>(block::BlockKind::kFailure)) {
+    return Damaged("unknown kind ", kind);
+  }
+  is_failure_ = kind == static_cast<uint8_t>(block::BlockKind::kFailure);
+  if (flags > (block::kFlipped | block::kPart | block::kMaskOrder) ||
+      ((flags & block::kMaskOrder) != 0 && (flags & block::kPart) == 0)) {
+    return Damaged("unknown flags ", flags);
+  }
+  is_part_ = (flags & block::kPart) != 0;
+  is_mask_order_ = (flags & block::kMaskOrder) != 0;
+  record_digest_ = {LoadLittleEndian<uint64_t>(header + block::kRecordDigestAt),
+                    LoadLittleEndian<uint64_t>(header + block::kRecordDigestAt + 8)};
+  const size_t head_bytes = block::kHeaderBytes + size_t{load(block::kNumSectionsAt)} * block::kEntryBytes;
+  if (!is_part_ && record_digest_ != block::RecordDigestOf(bytes_.first(head_bytes))) {
+    return Damaged("the record digest does not fit");
+  }
+
+  geometry_.image_width = load(block::kGeometryAt);
+  geometry_.image_height = load(block::kGeometryAt + 4);
+  geometry_.box = {load(block::kGeometryAt + 8), load(block::kGeometryAt + 12), load(block::kGeometryAt + 16),
+                   load(block::kGeometryAt + 20)};
+  geometry_.flipped = (flags & block::kFlipped) != 0;
+  view_digest_ = LoadLittleEndian<uint64_t>(header + block::kViewDigestAt);
+  view_size_ = load(block::kViewSizeAt);
+  grid_ = load(block::kGridAt);
+  num_tokens_ = load(block::kNumTokensAt);
+  num_masks_ = load(block::kNumMasksAt);
+  width_ = load(block::kWidthAt);
+  std::memcpy(profile_digest_.bytes.data(), header + block::kProfileDigestAt, profile_digest_.bytes.size());
+  if (is_failure_) {
+    if (!IsZero(bytes_.subspan(block::kFlagsAt, 3)) ||
+        !IsZero(bytes_.subspan(block::kGeometryAt, block::kRecordDigestAt - block::kGeometryAt))) {
+      return Damaged("the block of a failure with fields of a record");
+    }
+    return absl::OkStatus();
+  }
+
+  if (codec != static_cast<uint8_t>(Codec::kF32) && codec != static_cast<uint8_t>(Codec::kF16)) {
+    return Damaged("unknown codec ", codec);
+  }
+  codec_ = static_cast<Codec>(codec);
+  if (grid_ == 0 || grid_ > block::kMaxGrid) return Damaged("a grid of ", grid_);
+  if (view_size_ == 0 || view_size_ > block::kMaxViewSize)
+    return Damaged("a view of ", view_size_, " pixels");
+  if (num_tokens_ == 0 || num_tokens_ > grid_ * grid_ + 1) {
+    return Damaged(num_tokens_, " tokens of a grid of ", grid_);
+  }
+  if (num_masks_ > block::kMaxMasks) return Damaged(num_masks_, " masks");
+  if (header[block::kCodecAt + 1] != 0 || load(block::kWidthAt + 4) != 0)
+    return Damaged("a reserved field is not zero");
+  return absl::OkStatus();
+}
+
+absl::Status FeatureBlock::ParseSections() {
+  const uint32_t num_sections = LoadLittleEndian<uint32_t>(bytes_.data() + block::kNumSectionsAt);
+  size_t end = block::kHeaderBytes + size_t{num_sections} * block::kEntryBytes;
+  sections_.reserve(num_sections);
+  for (uint32_t i = 0; i < num_sections; ++i) {
+    const uint8_t* const entry = bytes_.data() + block::kHeaderBytes + i * block::kEntryBytes;
+    Section section;
+    section.kind = LoadLittleEndian<uint16_t>(entry);
+    section.level = LoadLittleEndian<uint16_t>(entry + 2);
+    section.codec = entry[4];
+    section.rows = LoadLittleEndian<uint32_t>(entry + 8);
+    section.columns = LoadLittleEndian<uint32_t>(entry + 12);
+    section.offset = LoadLittleEndian<uint64_t>(entry + 16);
+    section.length = LoadLittleEndian<uint64_t>(entry + 24);
+    section.checksum = LoadLittleEndian<uint64_t>(entry + 32);
+    if (!IsZero({entry + 5, 3})) return Damaged("a reserved field of section ", i, " is not zero");
+    if (section.kind < Code(SectionKind::kImportance) || section.kind > Code(SectionKind::kReason)) {
+      return Damaged("section ", i, " is of the unknown kind ", section.kind);
+    }
+    if (i > 0 &&
+        std::pair(section.kind, section.level) <= std::pair(sections_.back().kind, sections_.back().level)) {
+      return Damaged("section ", i, " is out of order");
+    }
+    // Two bytes of rows, three of columns, at most four bytes an element: the product stays below 2^43.
+    if (section.rows > 0xffff || section.columns > block::kMaxColumns) {
+      return Damaged("section ", i, " of ", section.rows, " x ", section.columns);
+    }
+    const uint64_t length = uint64_t{section.rows} * section.columns *
+                            block::ElementBytes(static_cast<ElementType>(section.codec));
+    // Nothing is free to choose in the layout, so that each byte belongs to a section or is a zero.
+    const uint64_t offset = block::Align(end);
+    if (section.length != length || section.offset != offset || offset > bytes_.size() ||
+        length > bytes_.size() - offset) {
+      return Damaged("section ", i, " of ", section.length, " bytes at ", section.offset, " does not fit");
+    }
+    if (!IsZero(bytes_.subspan(end, offset - end)))
+      return Damaged("the padding before section ", i, " is not zero");
+    end = offset + length;
+    sections_.push_back(section);
+  }
+  if (end != bytes_.size()) return Damaged(bytes_.size() - end, " bytes after the last section");
+  return absl::OkStatus();
+}
+
+// Kinds, types and sizes against the header, and that nothing is missing.
+absl::Status FeatureBlock::CheckSections() {
+  const uint32_t num_patches = grid_ * grid_;
+  bool has_importance = false;
+  bool has_tokens = false;
+  bool has_masks = false;
+  bool has_reason = false;
+  size_t num_statistics = 0;
+  for (const Section& section : sections_) {
+    const auto is = [&](ElementType type, uint64_t rows, uint64_t columns) {
+      return section.codec == static_cast<uint8_t>(type) && section.rows == rows &&
+             section.columns == columns;
+    };
+    const SectionKind kind = static_cast<SectionKind>(section.kind);
+    const bool of_level = kind == SectionKind::kPlane || kind == SectionKind::kStatistics;
+    bool fits = (section.level != 0) == of_level && (kind == SectionKind::kReason) == is_failure_;
+    switch (kind) {
+      case SectionKind::kImportance:
+        fits = fits && is(ElementType::kF32, 1, num_patches);
+        has_importance = true;
+        break;
+      case SectionKind::kTokens:
+        fits = fits && is(ElementType::kU16, 1, num_tokens_);
+        has_tokens = true;
+        break;
+      case SectionKind::kMasks:
+        fits = fits && num_masks_ > 0 && section.columns > 0 && section.columns < num_tokens_ &&
+               is(ElementType::kU16, num_masks_, section.columns);
+        has_masks = true;
+        break;
+      case SectionKind::kPlane:
+        fits = fits && width_ > 0 && is(block::PlaneType(codec_), num_tokens_, width_);
+        levels_.push_back(section.level);
+        break;
+      case SectionKind::kStatistics:
+        fits = fits && is(ElementType::kF32, 2, num_tokens_) && num_statistics < levels_.size() &&
+               levels_[num_statistics] == section.level;
+        ++num_statistics;
+        break;
+      case SectionKind::kPixels: {
+        const uint64_t patch_size = view_size_ / std::max(grid_, 1u);
+        fits = fits && view_size_ % std::max(grid_, 1u) == 0 &&
+               is(ElementType::kU8, num_tokens_ - 1, 3 * patch_size * patch_size);
+        pixels_ = section;
+        break;
+      }
+      case SectionKind::kReason:
+        fits = fits && is(ElementType::kU8, 1, section.columns) && section.columns <= block::kMaxReasonBytes;
+        has_reason = true;
+        break;
+    }
+    if (!fits) {
+      return Damaged("the section of kind ", section.kind, ", level ", section.level, ", type ",
+                     section.codec, ", ", section.rows, " x ", section.columns, " does not fit the header");
+    }
+  }
+  if (is_failure_) return has_reason ? absl::OkStatus() : Damaged("a failure without its reason");
+  if (!has_importance) return Damaged("no importance");
+  if (!has_tokens && num_tokens_ != num_patches + 1) return Damaged("no token list, but not all tokens");
+  if (has_masks != (num_masks_ > 0)) return Damaged("no masks");
+  if (num_statistics != levels_.size()) return Damaged("a level without its statistics");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ByteSpan> FeatureBlock::Verified(const Section& section) const {
+  const ByteSpan bytes = bytes_.subspan(section.offset, section.length);
+  if (Xxh3_64(bytes) != section.checksum) {
+    return Damaged("the checksum of the section of kind ", section.kind, ", level ", section.level,
+                   " does not fit");
+  }
+  return bytes;
+}
+
+const FeatureBlock::Section* FeatureBlock::FindLevel(uint16_t kind, uint32_t level) const {
+  const auto found = std::find_if(sections_.begin(), sections_.end(), [&](const Section& section) {
+    return section.kind == kind && section.level == level;
+  });
+  return found == sections_.end() ? nullptr : &*found;
+}
+
+absl::Status FeatureBlock::VerifyAll() const {
+  for (const Section& section : sections_) AFTERIMAGE_RETURN_IF_ERROR(Verified(section).status());
+  if (is_failure_) return absl::OkStatus();
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<uint16_t> tokens, Tokens());
+  std::vector<bool> stored(size_t{grid_} * grid_ + 1, false);
+  for (const uint16_t token : tokens) stored[token] = true;
+  for (uint32_t i = 0; i < num_masks_; ++i) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<uint16_t> mask, Mask(i));
+    for (const uint16_t patch : mask) {
+      if (!stored[size_t{patch} + 1]) return Damaged("patch ", patch, " of mask ", i, " is not stored");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> FeatureBlock::failure_reason() const {
+  const Section* const section = FindLevel(Code(SectionKind::kReason), 0);
+  if (section == nullptr) return absl::FailedPreconditionError("feature block: a record, not a failure");
+  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*section));
+  return std::string(bytes.begin(), bytes.end());
+}
+
+absl::StatusOr<std::vector<float>> FeatureBlock::Importance() const {
+  const Section* const section = FindLevel(Code(SectionKind::kImportance), 0);
+  if (section == nullptr) return absl::FailedPreconditionError("feature block: a failure has no importance");
+  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*section));
+  std::vector<float> importance(section->columns);
+  std::memcpy(importance.data(), bytes.data(), bytes.size());
+  return importance;
+}
+
+absl::StatusOr<std::vector<uint16_t>> FeatureBlock::Tokens() const {
+  std::vector<uint16_t> tokens(num_tokens_);
+  const Section* const section = FindLevel(Code(SectionKind::kTokens), 0);
+  if (section == nullptr) {
+    std::iota(tokens.begin(), tokens.end(), 0);
+    return tokens;
+  }
+  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*section));
+  std::memcpy(tokens.data(), bytes.data(), bytes.size());
+  std::vector<bool> seen(size_t{grid_} * grid_ + 1, false);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const bool in_order = i == 0 ? tokens[i] == 0 : is_mask_order_ || tokens[i] > tokens[i - 1];
+    if (!in_order || tokens[i] >= seen.size() || seen[tokens[i]])
+      return Damaged("token ", i, " is ", tokens[i]);
+    seen[tokens[i]] = true;
+  }
+  return tokens;
+}
+
+absl::StatusOr<std::vector<uint16_t>> FeatureBlock::Mask(uint32_t index) const {
+  const Section* const section = FindLevel(Code(SectionKind::kMasks), 0);
+  if (section == nullptr || index >= num_masks_) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("mask ", index, " of a record that stores ", num_masks_, " masks"));
+  }
+  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*section));
+  std::vector<uint16_t> mask(section->columns);
+  const size_t row_bytes = mask.size() * sizeof(uint16_t);
+  std::memcpy(mask.data(), bytes.data() + index * row_bytes, row_bytes);
+  std::vector<bool> seen(size_t{grid_} * grid_, false);
+  for (const uint16_t patch : mask) {
+    if (patch >= seen.size() || seen[patch]) return Damaged("mask ", index, " holds patch ", patch);
+    seen[patch] = true;
+  }
+  return mask;
+}
+
+absl::Status FeatureBlock::ReadLevel(uint32_t level, std::span<const uint16_t> rows,
+                                     std::span<float> target) const {
+  const Section* const section = FindLevel(Code(SectionKind::kPlane), level);
+  if (section == nullptr) return absl::NotFoundError(absl::StrCat("level ", level, " is not in the block"));
+  const size_t num_rows = rows.empty() ? num_tokens_ : rows.size();
+  if (target.size() != num_rows * width_) {
+    return absl::InvalidArgumentError(absl::StrCat("room for ", target.size(), " values, ", num_rows,
+                                                   " rows of ", width_, " are asked for"));
+  }
+  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*section));
+  const size_t row_bytes = width_ * block::ElementBytes(block::PlaneType(codec_));
+  const auto decode = [&](const uint8_t* source, std::span<float> values) {
+    if (codec_ == Codec::kF32) {
+      std::memcpy(values.data(), source, values.size_bytes());
+    } else {
+      DecodeHalves(source, values);
+    }
+  };
+  if (rows.empty()) {
+    decode(bytes.data(), target);
+    return absl::OkStatus();
+  }
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i] >= num_tokens_) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("row ", rows[i], " of a plane of ", num_tokens_, " rows"));
+    }
+    decode(bytes.data() + rows[i] * row_bytes, target.subspan(i * width_, width_));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FeatureBlock::ReadLevelStatistics(uint32_t level, std::span<float> mean,
+                                               std::span<float> inverse_deviation) const {
+  const Section* const section = FindLevel(Code(SectionKind::kStatistics), level);
+  if (section == nullptr) return absl::NotFoundError(absl::StrCat("level ", level, " is not in the block"));
+  if (mean.size() != num_tokens_ || inverse_deviation.size() != num_tokens_) {
+    return absl::InvalidArgumentError(absl::StrCat("statistics of ", num_tokens_, " rows are asked for"));
+  }
+  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*section));
+  std::memcpy(mean.data(), bytes.data(), mean.size_bytes());
+  std::memcpy(inverse_deviation.data(), bytes.data() + mean.size_bytes(), mean.size_bytes());
+  return absl::OkStatus();
+}
+
+absl::Status FeatureBlock::ReadPixels(std::span<const uint16_t> rows, std::span<uint8_t> target) const {
+  if (!pixels_.has_value()) return absl::NotFoundError("pixels are not in the block");
+  const size_t num_rows = rows.empty() ? pixels_->rows : rows.size();
+  const size_t row_bytes = pixels_->columns;
+  if (target.size() != num_rows * row_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat("room for ", target.size(), " bytes, ", num_rows,
+                                                   " rows of ", row_bytes, " are asked for"));
+  }
+  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*pixels_));
+  if (rows.empty()) {
+    std::copy(bytes.begin(), bytes.end(), target.begin());
+    return absl::OkStatus();
+  }
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i] >= pixels_->rows) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("patch row ", rows[i], " of ", pixels_->rows, " that are stored"));
+    }
+    std::copy_n(bytes.begin() + rows[i] * row_bytes, row_bytes, target.begin() + i * row_bytes);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<FeatureRecord> FeatureBlock::ToRecord() const {
+  if (is_failure_) return absl::FailedPreconditionError("feature block: a failure, not a record");
+  AFTERIMAGE_RETURN_IF_ERROR(VerifyAll());
+  FeatureRecord record;
+  record.geometry = geometry_;
+  record.view_digest = view_digest_;
+  record.view_size = view_size_;
+  record.grid = grid_;
+  AFTERIMAGE_ASSIGN_OR_RETURN(record.importance, Importance());
+  AFTERIMAGE_ASSIGN_OR_RETURN(record.tokens, Tokens());
+  for (uint32_t i = 0; i < num_masks_; ++i) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(record.masks.emplace_back(), Mask(i));
+  }
+  for (const uint32_t level : levels_) {
+    LevelFeatures& features = record.levels.emplace_back();
+    features.level = level;
+    features.width = width_;
+    features.values.resize(size_t{num_tokens_} * width_);
+    features.mean.resize(num_tokens_);
+    features.inverse_deviation.resize(num_tokens_);
+    AFTERIMAGE_RETURN_IF_ERROR(ReadLevel(level, {}, features.values));
+    AFTERIMAGE_RETURN_IF_ERROR(ReadLevelStatistics(level, features.mean, features.inverse_deviation));
+  }
+  if (pixels_.has_value()) {
+    record.pixels.resize(pixels_->length);
+    AFTERIMAGE_RETURN_IF_ERROR(ReadPixels({}, record.pixels));
+  }
+  return record;
+}
+
+}  // namespace afterimage

@@ -1,0 +1,137 @@
+// The bytes of a feature block, for the sources that write and read them (docs/feature_block_format.md).
+// Private to core/feature.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/base/bytes.h"
+#include "core/base/digest.h"
+#include "core/feature/feature_spec.h"
+#include "core/view/view.h"
+
+namespace afterimage::block {
+
+inline constexpr std::array<uint8_t, 8> kMagic = {0x89, 'A', 'F', 'B', '\r', '\n', 0x1a, '\n'};
+inline constexpr size_t kHeaderBytes = 144;
+inline constexpr size_t kEntryBytes = 40;
+inline constexpr size_t kAlignment = 64;  // of each section in the block: a cache line
+
+// Offsets in the header.
+inline constexpr size_t kVersionAt = 8;
+inline constexpr size_t kHeaderBytesAt = 12;
+inline constexpr size_t kTotalBytesAt = 16;
+inline constexpr size_t kKindAt = 24;
+inline constexpr size_t kFlagsAt = 25;
+inline constexpr size_t kCodecAt = 26;
+inline constexpr size_t kNumSectionsAt = 28;
+inline constexpr size_t kGeometryAt = 32;  // image width, height, box x, y, width, height
+inline constexpr size_t kViewDigestAt = 56;
+inline constexpr size_t kViewSizeAt = 64;
+inline constexpr size_t kGridAt = 68;
+inline constexpr size_t kNumTokensAt = 72;
+inline constexpr size_t kNumMasksAt = 76;
+inline constexpr size_t kWidthAt = 80;
+inline constexpr size_t kProfileDigestAt = 88;
+inline constexpr size_t kRecordDigestAt = 120;
+inline constexpr size_t kHeaderChecksumAt = 136;
+
+// Bounds that keep every product of sizes far below 2^64.
+inline constexpr uint32_t kMaxGrid = 255;
+inline constexpr uint32_t kMaxViewSize = 1 << 16;
+inline constexpr uint32_t kMaxColumns = 1 << 24;
+inline constexpr uint32_t kMaxMasks = 1 << 12;
+inline constexpr uint32_t kMaxLevel = 0xffff;
+inline constexpr uint32_t kMaxReasonBytes = 4096;
+
+enum class BlockKind : uint8_t { kRecord = 1, kFailure = 2 };
+
+enum Flags : uint8_t {
+  kFlipped = 1,    // the view is mirrored
+  kPart = 2,       // a selection of a stored record: the record digest is the original's
+  kMaskOrder = 4,  // tokens are the class token and the patches of one mask in drawn order; only with kPart
+};
+
+// In the order of the section table.
+enum class SectionKind : uint16_t {
+  kImportance = 1,
+  kTokens = 2,
+  kMasks = 3,
+  kPlane = 4,
+  kStatistics = 5,
+  kPixels = 6,
+  kReason = 7,
+};
+
+enum class ElementType : uint8_t { kF32 = 1, kF16 = 2, kU16 = 3, kU8 = 4 };
+
+inline constexpr size_t ElementBytes(ElementType type) {
+  switch (type) {
+    case ElementType::kF32:
+      return 4;
+    case ElementType::kF16:
+    case ElementType::kU16:
+      return 2;
+    case ElementType::kU8:
+      return 1;
+  }
+  return 0;
+}
+
+inline constexpr ElementType PlaneType(Codec codec) {
+  return codec == Codec::kF32 ? ElementType::kF32 : ElementType::kF16;
+}
+
+inline constexpr size_t Align(size_t offset) { return (offset + kAlignment - 1) / kAlignment * kAlignment; }
+
+// The fields of the header that a writer chooses; the others follow from the sections.
+struct Header {
+  BlockKind kind = BlockKind::kRecord;
+  uint8_t flags = 0;
+  uint8_t codec = 0;
+  ViewGeometry geometry;
+  uint64_t view_digest = 0;
+  uint32_t view_size = 0;
+  uint32_t grid = 0;
+  uint32_t num_tokens = 0;
+  uint32_t num_masks = 0;
+  uint32_t width = 0;
+  Digest256 profile_digest;
+};
+
+// Lays a block out, lets the caller fill the sections in place, and seals it. Declare everything, then
+// Allocate, then fill, then Seal.
+class Writer {
+ public:
+  // In the order of the table. Returns the section's number.
+  size_t Declare(SectionKind kind, uint32_t level, ElementType type, uint32_t rows, uint32_t columns);
+  void Allocate();
+  uint8_t* section(size_t index);
+  // Computes all checksums. `original`: the record digest of the record that this is a part of; null for a
+  // whole record.
+  std::string Seal(const Header& header, const Digest128* original);
+
+ private:
+  struct Entry {
+    SectionKind kind;
+    uint32_t level;
+    ElementType type;
+    uint32_t rows;
+    uint32_t columns;
+    size_t offset = 0;
+    size_t length = 0;
+  };
+
+  std::vector<Entry> entries_;
+  std::string bytes_;
+};
+
+// XXH3-128 of header and section table, record digest and header checksum taken as zero.
+Digest128 RecordDigestOf(ByteSpan header_and_table);
+// XXH3-64 of header and section table, header checksum taken as zero.
+uint64_t HeaderChecksumOf(ByteSpan header_and_table);
+
+}  // namespace afterimage::block

@@ -1,0 +1,251 @@
+#include <algorithm>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "core/base/status_macros.h"
+#include "core/feature/feature_block.h"
+#include "core/feature/feature_block_layout.h"
+#include "core/feature/half.h"
+
+namespace afterimage {
+
+using block::ElementType;
+using block::SectionKind;
+
+// Cuts a part out of one block.
+class BlockSelector {
+ public:
+  BlockSelector(const FeatureBlock& block, const Selection& selection)
+      : block_(block), selection_(selection) {}
+
+  // Levels, pixels and encoding of the part, checked against the block.
+  absl::Status Resolve();
+  // True when nothing is left out or changed.
+  bool IsWhole() const {
+    return selection_.tokens == Selection::Tokens::kStored && levels_ == block_.levels_ &&
+           pixels_ == block_.pixels_.has_value() && codec_ == block_.codec_;
+  }
+  // Rows of the block's planes that hold the class token and the patches of `mask`.
+  absl::Status ResolveMask(std::span<const uint16_t> mask);
+  absl::StatusOr<std::string> Cut();
+
+ private:
+  using Section = FeatureBlock::Section;
+
+  const Section* Find(SectionKind kind, uint32_t level = 0) const {
+    return block_.FindLevel(static_cast<uint16_t>(kind), level);
+  }
+  bool of_mask() const { return selection_.tokens == Selection::Tokens::kMask; }
+  uint32_t num_rows() const { return of_mask() ? static_cast<uint32_t>(rows_.size()) : block_.num_tokens_; }
+
+  // Copies a section's rows; in every copy the checksum is verified first.
+  absl::Status CopyWhole(const Section& section, uint8_t* target) const;
+  absl::Status CopyPlane(uint32_t level, uint8_t* target) const;
+  absl::Status CopyStatistics(uint32_t level, uint8_t* target) const;
+  absl::Status CopyPixels(uint8_t* target) const;
+  absl::Status Transcode(uint32_t level, uint16_t row, const uint8_t* source, uint8_t* target,
+                         std::vector<float>& values) const;
+
+  const FeatureBlock& block_;
+  const Selection& selection_;
+  std::vector<uint32_t> levels_;
+  bool pixels_ = false;
+  Codec codec_ = Codec::kF32;
+  std::vector<uint16_t> tokens_;  // kMask: class token, then the mask's patches in drawn order
+  std::vector<uint16_t> rows_;    // kMask: where they lie in the block's planes
+};
+
+absl::Status BlockSelector::Resolve() {
+  if (!selection_.no_levels) levels_ = selection_.levels.empty() ? block_.levels_ : selection_.levels;
+  if (std::adjacent_find(levels_.begin(), levels_.end(), std::greater_equal<>()) != levels_.end()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("levels ", absl::StrJoin(levels_, ","), " are not ascending"));
+  }
+  for (const uint32_t level : levels_) {
+    if (Find(SectionKind::kPlane, level) == nullptr) {
+      return absl::NotFoundError(
+          absl::StrCat("level ", level, " is not stored; stored are ", absl::StrJoin(block_.levels_, ", ")));
+    }
+  }
+  pixels_ = selection_.pixels && block_.pixels_.has_value();
+  if (selection_.pixels && !pixels_ && !selection_.IsWhole()) {
+    return absl::FailedPreconditionError("pixels are not stored; ask without them");
+  }
+  switch (selection_.encoding) {
+    case Selection::Encoding::kStored:
+      codec_ = block_.codec_;
+      break;
+    case Selection::Encoding::kF32:
+      codec_ = Codec::kF32;
+      break;
+    case Selection::Encoding::kF16:
+      codec_ = Codec::kF16;
+      break;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BlockSelector::ResolveMask(std::span<const uint16_t> mask) {
+  const uint32_t num_patches = block_.grid_ * block_.grid_;
+  if (mask.empty()) return absl::InvalidArgumentError("the mask is empty");
+  constexpr uint16_t kNotStored = 0xffff;  // no row number: there are at most 65026 tokens
+  std::vector<uint16_t> row_of_token(num_patches + 1, kNotStored);
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<uint16_t> stored, block_.Tokens());
+  for (size_t row = 0; row < stored.size(); ++row) row_of_token[stored[row]] = static_cast<uint16_t>(row);
+  tokens_ = {0};
+  rows_ = {0};
+  std::vector<bool> seen(num_patches, false);
+  for (const uint16_t patch : mask) {
+    if (patch >= num_patches || seen[patch]) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("patch ", patch, " of the mask comes twice or is not one of ", num_patches));
+    }
+    seen[patch] = true;
+    const uint16_t token = static_cast<uint16_t>(patch + 1);
+    if (row_of_token[token] == kNotStored) {
+      return absl::FailedPreconditionError(absl::StrCat("patch ", patch, " of the mask is not stored"));
+    }
+    tokens_.push_back(token);
+    rows_.push_back(row_of_token[token]);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> BlockSelector::Cut() {
+  block::Header header;
+  header.flags = static_cast<uint8_t>((block_.geometry_.flipped ? block::kFlipped : 0) | block::kPart |
+                                      (of_mask() || block_.is_mask_order_ ? block::kMaskOrder : 0));
+  header.codec = static_cast<uint8_t>(codec_);
+  header.geometry = block_.geometry_;
+  header.view_digest = block_.view_digest_;
+  header.view_size = block_.view_size_;
+  header.grid = block_.grid_;
+  header.num_tokens = num_rows();
+  header.num_masks = of_mask() ? 1 : block_.num_masks_;
+  header.width = block_.width_;
+  header.profile_digest = block_.profile_digest_;
+
+  const Section* const importance = Find(SectionKind::kImportance);
+  const Section* const tokens = Find(SectionKind::kTokens);
+  const Section* const masks = Find(SectionKind::kMasks);
+  block::Writer writer;
+  writer.Declare(SectionKind::kImportance, 0, ElementType::kF32, 1, importance->columns);
+  if (of_mask()) {
+    writer.Declare(SectionKind::kTokens, 0, ElementType::kU16, 1, num_rows());
+    writer.Declare(SectionKind::kMasks, 0, ElementType::kU16, 1, num_rows() - 1);
+  } else {
+    if (tokens != nullptr) writer.Declare(SectionKind::kTokens, 0, ElementType::kU16, 1, tokens->columns);
+    if (masks != nullptr)
+      writer.Declare(SectionKind::kMasks, 0, ElementType::kU16, masks->rows, masks->columns);
+  }
+  for (const uint32_t level : levels_) {
+    writer.Declare(SectionKind::kPlane, level, block::PlaneType(codec_), num_rows(), block_.width_);
+  }
+  for (const uint32_t level : levels_)
+    writer.Declare(SectionKind::kStatistics, level, ElementType::kF32, 2, num_rows());
+  if (pixels_)
+    writer.Declare(SectionKind::kPixels, 0, ElementType::kU8, num_rows() - 1, block_.pixels_->columns);
+  writer.Allocate();
+
+  size_t section = 0;
+  AFTERIMAGE_RETURN_IF_ERROR(CopyWhole(*importance, writer.section(section++)));
+  if (of_mask()) {
+    std::memcpy(writer.section(section++), tokens_.data(), tokens_.size() * sizeof(uint16_t));
+    uint8_t* const mask = writer.section(section++);
+    for (size_t i = 1; i < tokens_.size(); ++i) {
+      const uint16_t patch = static_cast<uint16_t>(tokens_[i] - 1);
+      std::memcpy(mask + (i - 1) * sizeof(patch), &patch, sizeof(patch));
+    }
+  } else {
+    if (tokens != nullptr) AFTERIMAGE_RETURN_IF_ERROR(CopyWhole(*tokens, writer.section(section++)));
+    if (masks != nullptr) AFTERIMAGE_RETURN_IF_ERROR(CopyWhole(*masks, writer.section(section++)));
+  }
+  for (const uint32_t level : levels_)
+    AFTERIMAGE_RETURN_IF_ERROR(CopyPlane(level, writer.section(section++)));
+  for (const uint32_t level : levels_)
+    AFTERIMAGE_RETURN_IF_ERROR(CopyStatistics(level, writer.section(section++)));
+  if (pixels_) AFTERIMAGE_RETURN_IF_ERROR(CopyPixels(writer.section(section++)));
+  return writer.Seal(header, &block_.record_digest_);
+}
+
+absl::Status BlockSelector::CopyWhole(const Section& section, uint8_t* target) const {
+  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, block_.Verified(section));
+  std::memcpy(target, bytes.data(), bytes.size());
+  return absl::OkStatus();
+}
+
+absl::Status BlockSelector::CopyPlane(uint32_t level, uint8_t* target) const {
+  const Section& section = *Find(SectionKind::kPlane, level);
+  if (!of_mask() && codec_ == block_.codec_) return CopyWhole(section, target);
+  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, block_.Verified(section));
+  const size_t source_row_bytes = block_.width_ * block::ElementBytes(block::PlaneType(block_.codec_));
+  const size_t target_row_bytes = block_.width_ * block::ElementBytes(block::PlaneType(codec_));
+  std::vector<float> values(codec_ == block_.codec_ ? 0 : block_.width_);
+  for (uint32_t i = 0; i < num_rows(); ++i, target += target_row_bytes) {
+    const uint16_t row = of_mask() ? rows_[i] : static_cast<uint16_t>(i);
+    const uint8_t* const source = bytes.data() + row * source_row_bytes;
+    if (codec_ == block_.codec_) {
+      std::memcpy(target, source, source_row_bytes);
+    } else {
+      AFTERIMAGE_RETURN_IF_ERROR(Transcode(level, row, source, target, values));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BlockSelector::Transcode(uint32_t level, uint16_t row, const uint8_t* source, uint8_t* target,
+                                      std::vector<float>& values) const {
+  if (codec_ == Codec::kF32) {
+    DecodeHalves(source, values);
+    std::memcpy(target, values.data(), values.size() * sizeof(float));
+    return absl::OkStatus();
+  }
+  std::memcpy(values.data(), source, values.size() * sizeof(float));
+  const size_t bad = EncodeHalves(values, target);
+  if (bad == values.size()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("level ", level, ", row ", row, ", channel ", bad, ": ", values[bad],
+                   " is beyond the range of f16; ask for the stored encoding"));
+}
+
+absl::Status BlockSelector::CopyStatistics(uint32_t level, uint8_t* target) const {
+  const Section& section = *Find(SectionKind::kStatistics, level);
+  if (!of_mask()) return CopyWhole(section, target);
+  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, block_.Verified(section));
+  for (uint32_t half = 0; half < 2; ++half) {  // means, then inverse deviations
+    for (const uint16_t row : rows_) {
+      std::memcpy(target, bytes.data() + (size_t{half} * section.columns + row) * sizeof(float),
+                  sizeof(float));
+      target += sizeof(float);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BlockSelector::CopyPixels(uint8_t* target) const {
+  if (!of_mask()) return CopyWhole(*block_.pixels_, target);
+  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, block_.Verified(*block_.pixels_));
+  const size_t row_bytes = block_.pixels_->columns;
+  for (size_t i = 1; i < rows_.size(); ++i, target += row_bytes) {
+    std::memcpy(target, bytes.data() + (rows_[i] - size_t{1}) * row_bytes,
+                row_bytes);  // pixels have no class row
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PinnedBytes> SelectFromBlock(const FeatureBlock& block, const PinnedBytes& bytes,
+                                            const Selection& selection, std::span<const uint16_t> mask) {
+  if (block.is_failure()) return absl::FailedPreconditionError("the block of a failure has no parts");
+  BlockSelector selector(block, selection);
+  AFTERIMAGE_RETURN_IF_ERROR(selector.Resolve());
+  if (selector.IsWhole()) {
+    AFTERIMAGE_RETURN_IF_ERROR(block.VerifyAll());
+    return bytes;
+  }
+  if (selection.tokens == Selection::Tokens::kMask) AFTERIMAGE_RETURN_IF_ERROR(selector.ResolveMask(mask));
+  AFTERIMAGE_ASSIGN_OR_RETURN(std::string part, selector.Cut());
+  return PinnedBytes::FromString(std::move(part));
+}
+
+}  // namespace afterimage

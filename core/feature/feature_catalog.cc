@@ -1,0 +1,127 @@
+#include "core/feature/feature_catalog.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "core/base/status_macros.h"
+
+namespace afterimage {
+namespace {
+
+constexpr size_t kMinIdDigits = 8;  // of a digest that is given in part
+constexpr size_t kMaxNameLength = 64;
+
+std::string Listed(const std::vector<std::string>& lines) {
+  return lines.empty() ? "nothing" : absl::StrCat("\n  ", absl::StrJoin(lines, "\n  "));
+}
+
+std::string DescribeSet(const SetSummary& set) {
+  const SetSpec& spec = set.description.set;
+  return absl::StrCat(set.aliases.empty() ? "" : absl::StrCat(absl::StrJoin(set.aliases, ", "), "  "),
+                      set.id.Hex(), "  (", CodecName(spec.codec), ", ",
+                      spec.token_policy == TokenPolicy::kAll ? "all" : "visible", " tokens, levels ",
+                      absl::StrJoin(spec.levels, ","), ", ", set.num_records, " records)");
+}
+
+bool IsIdPrefix(absl::string_view text, const Digest256& digest) {
+  return text.size() >= kMinIdDigits && absl::StartsWith(digest.Hex(), text);
+}
+
+// The one candidate that `text` means, by alias or digits; an error lists all of them.
+absl::StatusOr<size_t> Resolve(absl::string_view what, absl::string_view flag, absl::string_view text,
+                               const std::vector<Digest256>& candidates,
+                               const std::map<std::string, Digest256>& names,
+                               const std::vector<std::string>& descriptions) {
+  if (candidates.empty()) return absl::NotFoundError(absl::StrCat("there is no ", what, " yet"));
+  if (text.empty()) {
+    if (candidates.size() == 1) return 0;
+    return absl::FailedPreconditionError(
+        absl::StrCat("there are ", candidates.size(), " ", what, "s; name one with ", flag, " (an alias, or ",
+                     kMinIdDigits, " digits of an id): ", Listed(descriptions)));
+  }
+  std::vector<size_t> matches;
+  const auto name = names.find(std::string(text));
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    if (name != names.end() ? name->second == candidates[i] : IsIdPrefix(text, candidates[i]))
+      matches.push_back(i);
+  }
+  if (matches.size() == 1) return matches.front();
+  if (matches.empty()) {
+    return absl::NotFoundError(absl::StrCat("no ", what, " is called \"", text, "\" (", flag,
+                                            " takes an alias, or at least ", kMinIdDigits,
+                                            " digits of an id); there is: ", Listed(descriptions)));
+  }
+  return absl::FailedPreconditionError(absl::StrCat(matches.size(), " ", what, "s begin with \"", text,
+                                                    "\"; give ", flag,
+                                                    " more digits: ", Listed(descriptions)));
+}
+
+}  // namespace
+
+absl::StatusOr<SetSummary> ResolveSet(FeatureCatalog& catalog, absl::string_view text) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(std::vector<SetSummary> sets, catalog.ListSets());
+  AFTERIMAGE_ASSIGN_OR_RETURN(const auto names, catalog.ListNames());
+  std::vector<Digest256> ids;
+  std::vector<std::string> descriptions;
+  for (const SetSummary& set : sets) {
+    ids.push_back(set.id);
+    descriptions.push_back(DescribeSet(set));
+  }
+  AFTERIMAGE_ASSIGN_OR_RETURN(const size_t index, Resolve("set", "--set", text, ids, names, descriptions));
+  return std::move(sets[index]);
+}
+
+absl::StatusOr<Digest256> ResolveManifest(FeatureCatalog& catalog, const SetSummary& set,
+                                          absl::string_view text) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(const auto names, catalog.ListNames());
+  std::vector<std::string> descriptions;
+  for (const Digest256& manifest : set.manifests) {
+    std::string& description = descriptions.emplace_back();
+    for (const auto& [name, target] : names) {
+      if (target == manifest) absl::StrAppend(&description, name, "  ");
+    }
+    absl::StrAppend(&description, manifest.Hex());
+  }
+  AFTERIMAGE_ASSIGN_OR_RETURN(const size_t index,
+                              Resolve("manifest", "--manifest", text, set.manifests, names, descriptions));
+  return set.manifests[index];
+}
+
+absl::Status ValidateName(absl::string_view name) {
+  const auto starts = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
+  const auto continues = [&](char c) { return starts(c) || c == '.' || c == '_' || c == '-'; };
+  if (!name.empty() && name.size() <= kMaxNameLength && starts(name.front()) &&
+      std::all_of(name.begin(), name.end(), continues)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat("\"", name, "\" is not a name: 1 to ", kMaxNameLength,
+                                                 " of a-z 0-9 . _ -, the first one a letter or a digit"));
+}
+
+absl::Status ValidateLabels(const Manifest& manifest, const LabelTable& labels) {
+  if (labels.labels.size() != manifest.num_occurrences()) {
+    return absl::InvalidArgumentError(absl::StrCat(labels.labels.size(), " labels for the ",
+                                                   manifest.num_occurrences(), " occurrences of manifest ",
+                                                   manifest.digest().Hex()));
+  }
+  for (size_t i = 0; i < labels.labels.size(); ++i) {
+    const int64_t label = labels.labels[i];
+    if (label < -1 ||
+        (!labels.class_names.empty() && label >= static_cast<int64_t>(labels.class_names.size()))) {
+      return absl::InvalidArgumentError(absl::StrCat("label ", label, " of occurrence ", i, " is not one of ",
+                                                     labels.class_names.size(), " classes"));
+    }
+    if (i > 0 && label < labels.labels[i - 1] &&
+        manifest.KeyIndexOfOccurrence(i) == manifest.KeyIndexOfOccurrence(i - 1)) {
+      return absl::InvalidArgumentError(absl::StrCat("the labels of image ",
+                                                     manifest.keys()[manifest.KeyIndexOfOccurrence(i)].Hex(),
+                                                     " are not ascending"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace afterimage

@@ -1,0 +1,88 @@
+// What the numbers mean, and what is stored: the two identities.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/base/digest.h"
+#include "core/identity/canonical_spec.h"
+#include "core/mask/mask.h"
+#include "core/view/view_spec.h"
+
+namespace afterimage {
+
+// The part of a teacher that consumers need to know.
+struct TeacherGeometry {
+  uint32_t num_levels = 0;  // T; levels are numbered 1..T
+  uint32_t width = 0;       // channels of a level
+  uint32_t grid = 0;        // patches per side; tokens = 1 class token + grid * grid patches
+  uint32_t num_tokens() const { return 1 + grid * grid; }
+  uint32_t num_patches() const { return grid * grid; }
+
+  bool operator==(const TeacherGeometry&) const = default;
+};
+
+// What the numbers mean. The feature id is the SHA-256 of its canonical form.
+struct FeatureSpec {
+  Json teacher;        // weights digest, family, fully resolved architecture, position-table resize, compute
+                       // precision
+  Json preprocessing;  // mean, std (decimal strings), size, filter
+  ViewSpec view;
+  TeacherGeometry geometry;
+  std::string normalization_eps = "1e-05";  // of the stored affine-free LayerNorm
+
+  Json ToCanonical() const;
+  static absl::StatusOr<FeatureSpec> FromCanonical(const Json& json);
+  Digest256 Id() const;
+};
+
+enum class Codec : uint8_t { kF32 = 1, kF16 = 2 };
+// "f32", "f16". InvalidArgument lists the known names.
+std::string CodecName(Codec codec);
+absl::StatusOr<Codec> ParseCodec(absl::string_view name);
+
+enum class TokenPolicy : uint8_t { kAll = 1, kVisible = 2 };
+
+// What is stored. The set id is the SHA-256 of its canonical form. Neither data set nor number of view seeds
+// is in it.
+struct SetSpec {
+  Digest256 feature_id;
+  std::vector<uint32_t> levels;  // ascending, 1-based
+  TokenPolicy token_policy = TokenPolicy::kVisible;
+  MaskSpec mask;  // only with kVisible
+  bool pixels = true;
+  Codec codec = Codec::kF16;
+  Digest256 profile_digest;  // zero where the codec has none
+
+  Json ToCanonical() const;
+  static absl::StatusOr<SetSpec> FromCanonical(const Json& json);
+  Digest256 Id() const;
+};
+
+// How a set is cut into units: fixed when the set is created, in no id.
+struct UnitLayout {
+  uint32_t num_shards = 1;      // of the key space
+  uint32_t seeds_per_unit = 1;  // aligned ranges of view seeds
+
+  bool operator==(const UnitLayout&) const = default;
+};
+
+// Everything that sets/<set id>/spec.json says. Format version 1.
+struct SetDescription {
+  FeatureSpec feature;
+  SetSpec set;
+  UnitLayout layout;
+
+  // InvalidArgument: levels out of range or not ascending, feature id of another spec, bad mask, bad layout.
+  absl::Status Validate() const;
+  std::string Serialize() const;  // canonical text
+  // FailedPrecondition: another format version (both told). InvalidArgument: the text is not a description.
+  static absl::StatusOr<SetDescription> Parse(absl::string_view text);
+};
+
+// The last `count` levels of a teacher, e.g. 5 of 12 -> 8..12; all when count >= num_levels.
+std::vector<uint32_t> LastLevels(uint32_t num_levels, uint32_t count);
+
+}  // namespace afterimage

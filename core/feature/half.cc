@@ -1,0 +1,115 @@
+#include "core/feature/half.h"
+
+#include <bit>
+#include <cstring>
+
+#include "core/base/bytes.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace afterimage {
+namespace {
+
+constexpr uint16_t kHalfExponent = 0x7c00;
+
+#if defined(__x86_64__)
+
+__attribute__((target("avx,f16c"))) void DecodeWithF16c(const uint8_t* source, std::span<float> target) {
+  size_t i = 0;
+  for (; i + 8 <= target.size(); i += 8) {
+    const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + 2 * i));
+    _mm256_storeu_ps(target.data() + i, _mm256_cvtph_ps(halves));
+  }
+  internal::DecodeHalvesPortably(source + 2 * i, target.subspan(i));
+}
+
+__attribute__((target("avx,f16c"))) size_t EncodeWithF16c(std::span<const float> source, uint8_t* target) {
+  const __m128i exponent = _mm_set1_epi16(kHalfExponent);
+  size_t i = 0;
+  for (; i + 8 <= source.size(); i += 8) {
+    const __m128i halves = _mm256_cvtps_ph(_mm256_loadu_ps(source.data() + i), _MM_FROUND_TO_NEAREST_INT);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(target + 2 * i), halves);
+    // An exponent of all ones is an infinity or a NaN.
+    if (_mm_movemask_epi8(_mm_cmpeq_epi16(_mm_and_si128(halves, exponent), exponent)) != 0) break;
+  }
+  return i + internal::EncodeHalvesPortably(source.subspan(i), target + 2 * i);
+}
+
+bool HasF16c() {
+  static const bool has = __builtin_cpu_supports("avx") && __builtin_cpu_supports("f16c");
+  return has;
+}
+
+#endif
+
+}  // namespace
+
+float HalfToFloat(uint16_t half) {
+  const uint32_t sign = uint32_t{half} >> 15 << 31;
+  const uint32_t exponent = (half & kHalfExponent) >> 10;
+  const uint32_t mantissa = half & 0x3ff;
+  if (exponent == 0) {  // zero or subnormal: mantissa * 2^-24
+    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
+    return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(magnitude));
+  }
+  if (exponent == 31) {
+    const uint32_t quiet = mantissa == 0 ? 0 : uint32_t{1} << 22;
+    return std::bit_cast<float>(sign | 0x7f800000u | mantissa << 13 | quiet);
+  }
+  return std::bit_cast<float>(sign | (exponent + 127 - 15) << 23 | mantissa << 13);
+}
+
+uint16_t FloatToHalf(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint16_t sign = static_cast<uint16_t>(bits >> 16 & 0x8000);
+  const uint32_t magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000)
+    return static_cast<uint16_t>(sign | kHalfExponent | 0x200 | (magnitude >> 13 & 0x3ff));
+  if (magnitude >= 0x477ff000) return sign | kHalfExponent;  // 65520 and above: halfway to 2^16
+  if (magnitude >= 0x38800000) {                             // 2^-14 and above: normal
+    const uint32_t rebased = magnitude - ((127 - 15) << 23);
+    return static_cast<uint16_t>(sign | (rebased + 0xfff + (rebased >> 13 & 1)) >> 13);
+  }
+  if (magnitude < 0x33000000) return sign;  // below 2^-25: rounds to zero
+  // Subnormal: the mantissa with its leading one, shifted so that the unit is 2^-24.
+  const uint32_t mantissa = (magnitude & 0x7fffff) | 0x800000;
+  const uint32_t shift = 126 - (magnitude >> 23);
+  const uint32_t half_unit = uint32_t{1} << (shift - 1);
+  return static_cast<uint16_t>(sign | (mantissa + half_unit - 1 + (mantissa >> shift & 1)) >> shift);
+}
+
+namespace internal {
+
+void DecodeHalvesPortably(const uint8_t* source, std::span<float> target) {
+  for (size_t i = 0; i < target.size(); ++i)
+    target[i] = HalfToFloat(LoadLittleEndian<uint16_t>(source + 2 * i));
+}
+
+size_t EncodeHalvesPortably(std::span<const float> source, uint8_t* target) {
+  for (size_t i = 0; i < source.size(); ++i) {
+    const uint16_t half = FloatToHalf(source[i]);
+    if ((half & kHalfExponent) == kHalfExponent) return i;
+    std::memcpy(target + 2 * i, &half, sizeof(half));
+  }
+  return source.size();
+}
+
+}  // namespace internal
+
+void DecodeHalves(const uint8_t* source, std::span<float> target) {
+#if defined(__x86_64__)
+  if (HasF16c()) return DecodeWithF16c(source, target);
+#endif
+  internal::DecodeHalvesPortably(source, target);
+}
+
+size_t EncodeHalves(std::span<const float> source, uint8_t* target) {
+#if defined(__x86_64__)
+  if (HasF16c()) return EncodeWithF16c(source, target);
+#endif
+  return internal::EncodeHalvesPortably(source, target);
+}
+
+}  // namespace afterimage

@@ -1,0 +1,134 @@
+#include "core/order/epoch_reader_stream.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+
+namespace afterimage {
+namespace {
+
+// Small records are read several at a time, so that a call's cost is shared; large ones singly, so that all threads have work.
+constexpr uint64_t kRunBytes = 256 << 10;
+constexpr uint64_t kMaxRun = 16;
+
+}  // namespace
+
+EpochReaderStream::EpochReaderStream(OpenedEpoch epoch, const EpochReader::Options& options)
+    : epoch_(std::move(epoch)),
+      num_frames_(NumFrames(epoch_.request)),
+      largest_frame_bytes_(LargestFrameBytes(epoch_.store->description(), epoch_.request.selection)),
+      max_run_(std::clamp<uint64_t>(kRunBytes / largest_frame_bytes_, 1, kMaxRun)),
+      max_slots_(std::max<uint64_t>(options.max_slots, 1)) {
+  const uint64_t num_threads = std::min<uint64_t>(std::max(options.num_threads, 1), num_frames_);
+  threads_.reserve(num_threads);
+  for (uint64_t i = 0; i < num_threads; ++i) threads_.emplace_back([this] { ReadInBackground(); });
+}
+
+EpochReaderStream::~EpochReaderStream() {
+  Cancel();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+absl::StatusOr<std::optional<EpochFrame>> EpochReaderStream::Next() {
+  std::unique_lock lock(mutex_);
+  if (!error_.ok()) return error_;
+  if (delivered_ == num_frames_ && !cancelled_) return std::nullopt;
+  consumer_waits_ = true;
+  if (claimed_ == delivered_) claimable_.notify_all();  // the slot may be claimed without credit now
+  next_ready_.wait(lock, [&] { return cancelled_ || (!ring_.empty() && ring_.front().ready); });
+  consumer_waits_ = false;
+  if (cancelled_) {
+    error_ = absl::CancelledError("reading the epoch was cancelled");
+    return error_;
+  }
+  Slot slot = std::move(ring_.front());
+  if (!slot.status.ok()) {
+    error_ = WithContext(slot.status, absl::StrCat("read position ", slot.frame.position, " of epoch ", epoch_.request.epoch));
+    cancelled_ = true;  // what lies behind the error is not wanted any more
+    claimable_.notify_all();
+    return error_;
+  }
+  ring_.pop_front();
+  ++delivered_;
+  ring_bytes_ -= slot.frame.CostBytes();
+  consumer_bytes_ += slot.frame.CostBytes();
+  claimable_.notify_one();
+  return std::optional<EpochFrame>(std::move(slot.frame));
+}
+
+void EpochReaderStream::ReturnCredit(uint64_t bytes) {
+  std::lock_guard lock(mutex_);
+  consumer_bytes_ -= std::min(bytes, consumer_bytes_);
+  claimable_.notify_all();
+}
+
+void EpochReaderStream::Cancel() {
+  std::lock_guard lock(mutex_);
+  cancelled_ = true;
+  claimable_.notify_all();
+  next_ready_.notify_all();
+}
+
+void EpochReaderStream::ReadInBackground() {
+  while (const std::optional<Run> run = Claim()) ReadRun(*run);
+}
+
+std::optional<EpochReaderStream::Run> EpochReaderStream::Claim() {
+  std::unique_lock lock(mutex_);
+  claimable_.wait(lock, [&] { return cancelled_ || claimed_ == num_frames_ || ClaimableSlots() > 0; });
+  if (cancelled_ || claimed_ == num_frames_) return std::nullopt;
+  const Run run{claimed_, claimed_ + ClaimableSlots()};
+  claimed_ = run.end;
+  ring_bytes_ += largest_frame_bytes_ * (run.end - run.begin);
+  ring_.resize(ring_.size() + (run.end - run.begin));
+  if (claimed_ == num_frames_) claimable_.notify_all();  // the other threads are done
+  return run;
+}
+
+uint64_t EpochReaderStream::ClaimableSlots() const {
+  const uint64_t credit_bytes = epoch_.request.credit_bytes;
+  const uint64_t used_bytes = ring_bytes_ + consumer_bytes_;
+  uint64_t affordable = used_bytes >= credit_bytes ? 0 : (credit_bytes - used_bytes) / largest_frame_bytes_;
+  if (affordable == 0 && consumer_waits_ && claimed_ == delivered_) affordable = 1;
+  return std::min({affordable, max_run_, num_frames_ - claimed_, max_slots_ - std::min<uint64_t>(ring_.size(), max_slots_)});
+}
+
+void EpochReaderStream::ReadRun(const Run& run) {
+  const EpochRequest& request = epoch_.request;
+  std::vector<EpochFrame> frames;
+  std::vector<RecordKey> keys;
+  for (uint64_t index = run.begin; index < run.end; ++index) {
+    frames.push_back(FrameAt(request, epoch_.store->description(), *epoch_.manifest, index));
+    keys.push_back(frames.back().key);
+  }
+  // One epoch has one mask index.
+  const MaskChoice mask{request.order.mask, frames.front().mask_index};
+  std::vector<bool> filled(keys.size(), false);
+  absl::Status status = epoch_.store->Read(keys, request.selection, mask, [&](size_t i, RecordResult result) {
+    FillFrame(std::move(result), frames[i]);
+    filled[i] = true;
+    return FillSlot(run.begin + i, absl::OkStatus(), std::move(frames[i]));
+  });
+  if (status.ok()) status = absl::InternalError("the store has returned no result for a key");
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (!filled[i] && !FillSlot(run.begin + i, status, std::move(frames[i]))) return;
+  }
+}
+
+bool EpochReaderStream::FillSlot(uint64_t index, absl::Status status, EpochFrame frame) {
+  std::lock_guard lock(mutex_);
+  if (cancelled_) return false;
+  Slot& slot = ring_[index - delivered_];  // slots are delivered only when ready, so this one still is in the ring
+  ring_bytes_ = ring_bytes_ - largest_frame_bytes_ + frame.CostBytes();
+  slot.status = std::move(status);
+  slot.frame = std::move(frame);
+  slot.ready = true;
+  if (index == delivered_) next_ready_.notify_one();
+  claimable_.notify_one();  // the frame may be smaller than what was reserved
+  return true;
+}
+
+}  // namespace afterimage

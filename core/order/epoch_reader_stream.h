@@ -1,0 +1,71 @@
+// One epoch being read by a pool of threads into an ordered ring.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "core/order/epoch_reader.h"
+#include "core/order/opened_epoch.h"
+
+namespace afterimage {
+
+// Slots of the ring are claimed in order, in runs of a few, and filled in any order; Next hands them out in order. A claim reserves the
+// largest frame's cost, which shrinks to the true cost when the record has been read. Claims stop when the credit is used up, but
+// never those of the slot that Next is waiting for: so no order of events can deadlock.
+class EpochReaderStream : public EpochStream {
+ public:
+  EpochReaderStream(OpenedEpoch epoch, const EpochReader::Options& options);
+  // Cancels, and waits for the threads.
+  ~EpochReaderStream() override;
+
+  absl::StatusOr<std::optional<EpochFrame>> Next() override;
+  void ReturnCredit(uint64_t bytes) override;
+  void Cancel() override;
+
+ private:
+  struct Slot {
+    bool ready = false;
+    absl::Status status;  // of the read; an error ends the stream at this slot
+    EpochFrame frame;
+  };
+  struct Run {
+    uint64_t begin = 0;
+    uint64_t end = 0;
+  };
+
+  void ReadInBackground();
+  // Waits until slots may be claimed; empty when there is nothing more to read.
+  std::optional<Run> Claim();
+  uint64_t ClaimableSlots() const;  // with mutex_ held
+  void ReadRun(const Run& run);
+  // False when the stream has been cancelled.
+  bool FillSlot(uint64_t index, absl::Status status, EpochFrame frame);
+
+  const OpenedEpoch epoch_;
+  const uint64_t num_frames_;
+  const uint64_t largest_frame_bytes_;
+  const uint64_t max_run_;    // slots claimed at once
+  const uint64_t max_slots_;
+
+  std::mutex mutex_;
+  std::condition_variable claimable_;
+  std::condition_variable next_ready_;
+  std::deque<Slot> ring_;            // slots delivered_ .. claimed_ - 1
+  uint64_t claimed_ = 0;
+  uint64_t delivered_ = 0;
+  uint64_t ring_bytes_ = 0;          // reserved or read, not yet delivered
+  uint64_t consumer_bytes_ = 0;      // delivered, credit not yet returned
+  bool consumer_waits_ = false;      // inside Next
+  bool cancelled_ = false;
+  absl::Status error_;               // that Next has returned
+
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace afterimage

@@ -1,0 +1,77 @@
+#include "core/vit/tensor_file.h"
+
+#include <ATen/ATen.h>
+
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "core/vit/torch_status.h"
+
+namespace afterimage {
+namespace {
+
+constexpr std::pair<TensorType, at::ScalarType> kTypes[] = {
+    {TensorType::kF64, at::kDouble},    {TensorType::kF32, at::kFloat}, {TensorType::kF16, at::kHalf},
+    {TensorType::kBF16, at::kBFloat16}, {TensorType::kI64, at::kLong},  {TensorType::kI32, at::kInt},
+    {TensorType::kU8, at::kByte},       {TensorType::kI8, at::kChar},   {TensorType::kI16, at::kShort},
+    {TensorType::kBool, at::kBool},
+};
+
+at::ScalarType ToScalarType(TensorType type) {
+  for (const auto& [ours, torch] : kTypes) {
+    if (ours == type) return torch;
+  }
+  TORCH_CHECK(false, "no scalar type for ", TensorTypeName(type));
+}
+
+std::optional<TensorType> ToTensorType(at::ScalarType type) {
+  for (const auto& [ours, torch] : kTypes) {
+    if (torch == type) return ours;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+at::Tensor ToTensor(const TensorView& view, std::optional<at::ScalarType> dtype) {
+  at::Tensor tensor = at::empty(view.shape, at::TensorOptions().dtype(ToScalarType(view.type)));
+  // The file's bytes need not be aligned. An empty tensor may have no address.
+  if (!view.data.empty()) std::memcpy(tensor.data_ptr(), view.data.data(), view.data.size());
+  return dtype ? tensor.to(*dtype) : tensor;
+}
+
+absl::StatusOr<ParameterMap> LoadTensors(const std::string& path, std::optional<at::ScalarType> dtype) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::shared_ptr<const SafetensorsFile> file, SafetensorsFile::Open(path));
+  return RunTorch([&] {
+    ParameterMap tensors;
+    for (const auto& [name, view] : file->tensors()) tensors[name] = ToTensor(view, dtype);
+    return tensors;
+  });
+}
+
+absl::Status SaveTensors(const std::string& path, const ParameterMap& tensors,
+                         const std::map<std::string, std::string>& metadata) {
+  return RunTorch([&]() -> absl::Status {
+    std::vector<at::Tensor> held;  // copies whose bytes the views show
+    std::map<std::string, TensorView> views;
+    for (const auto& [name, tensor] : tensors) {
+      const std::optional<TensorType> type = ToTensorType(tensor.scalar_type());
+      if (!type) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(path, ": tensor \"", name, "\" has type ", at::toString(tensor.scalar_type())));
+      }
+      held.push_back(tensor.detach().to(at::kCPU).contiguous());
+      const at::Tensor& bytes = held.back();
+      views[name] = {.type = *type,
+                     .shape = bytes.sizes().vec(),
+                     .data = {static_cast<const uint8_t*>(bytes.const_data_ptr()), bytes.nbytes()}};
+    }
+    return WriteSafetensors(path, views, metadata);
+  });
+}
+
+}  // namespace afterimage

@@ -1,0 +1,115 @@
+#include <memory>
+
+#include "core/order/epoch_reader.h"
+#include "core/order/in_memory_epoch_source.h"
+#include "tests/conformance/epoch_source_conformance.h"
+
+namespace afterimage::testing {
+namespace {
+
+EpochSourceFactory MakeReader(const EpochReader::Options& options) {
+  return [options](FeatureCatalog* catalog) { return std::make_unique<EpochReader>(catalog, options); };
+}
+
+INSTANTIATE_TEST_SUITE_P(InMemory, EpochSourceConformance, ::testing::Values([](FeatureCatalog* catalog) {
+                           return std::make_unique<InMemoryEpochSource>(catalog);
+                         }));
+INSTANTIATE_TEST_SUITE_P(Reader, EpochSourceConformance,
+                         ::testing::Values(MakeReader({}), MakeReader({.num_threads = 1}), MakeReader({.num_threads = 8}),
+                                           MakeReader({.num_threads = 3, .max_slots = 1})));
+
+class EpochReaderTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const Manifest manifest = MakeSyntheticManifest(200);
+    ASSERT_THAT(cache_.PutManifest(manifest), IsOk());
+    ASSERT_THAT(cache_.CreateSet(description_), IsOk());
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedSet set, cache_.OpenSet(description_.set.Id(), OpenMode::kContribute));
+    ASSERT_THAT(FillSet(set, manifest.digest(), 1), IsOk());
+    request_.set_id = description_.set.Id();
+    request_.order.manifest = manifest.digest();
+    request_.order.num_occurrences = manifest.num_occurrences();
+    request_.global_batch = 10;
+  }
+
+  InMemoryFeatureCatalog cache_;
+  ObservedCatalog catalog_{&cache_};
+  const SetDescription description_ = MakeSyntheticDescription();
+  EpochRequest request_;
+};
+
+// Waits for at most ten seconds.
+template <typename Condition>
+bool Eventually(const Condition& condition) {
+  for (int i = 0; i < 10000; ++i) {
+    if (condition()) return true;
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  return false;
+}
+
+TEST_F(EpochReaderTest, ReadsAheadBeforeItIsAsked) {
+  EpochReader reader(&catalog_, {});
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<EpochStream> stream, reader.Open(request_));
+  EXPECT_TRUE(Eventually([&] { return catalog_.observer().num_reads == 200; }));
+}
+
+TEST_F(EpochReaderTest, ReadsAheadAtMostMaxSlots) {
+  EpochReader reader(&catalog_, {.num_threads = 4, .max_slots = 13});
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<EpochStream> stream, reader.Open(request_));
+  EXPECT_TRUE(Eventually([&] { return catalog_.observer().num_reads == 13; }));
+  absl::SleepFor(absl::Milliseconds(50));
+  EXPECT_EQ(catalog_.observer().num_reads, 13u);
+  ASSERT_THAT(stream->Next(), IsOk());
+  EXPECT_TRUE(Eventually([&] { return catalog_.observer().num_reads == 14; }));
+}
+
+TEST_F(EpochReaderTest, CreditReturnedLetsItReadOn) {
+  request_.credit_bytes = 5 * LargestFrameBytes(description_, request_.selection);
+  EpochReader reader(&catalog_, {});
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<EpochStream> stream, reader.Open(request_));
+  EXPECT_TRUE(Eventually([&] { return catalog_.observer().num_reads >= 5; }));
+  absl::SleepFor(absl::Milliseconds(50));
+  const uint64_t ahead = catalog_.observer().num_reads;
+  EXPECT_LT(ahead, 12u);
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(std::optional<EpochFrame> frame, stream->Next());
+  absl::SleepFor(absl::Milliseconds(50));
+  EXPECT_EQ(catalog_.observer().num_reads, ahead);  // the frame still counts
+  stream->ReturnCredit(frame->CostBytes());
+  EXPECT_TRUE(Eventually([&] { return catalog_.observer().num_reads == ahead + 1; }));
+  // More than was taken gives no more than all.
+  stream->ReturnCredit(uint64_t{1} << 40);
+  absl::SleepFor(absl::Milliseconds(50));
+  EXPECT_EQ(catalog_.observer().num_reads, ahead + 1);
+}
+
+TEST_F(EpochReaderTest, SeveralThreadsReadAtOnce) {
+  request_.credit_bytes = 1 << 30;
+  std::atomic<int> num_inside = 0;
+  std::atomic<int> most_inside = 0;
+  catalog_.observer().before_record = [&](const RecordKey&) {
+    const int inside = ++num_inside;
+    for (int most = most_inside; inside > most && !most_inside.compare_exchange_weak(most, inside);) {
+    }
+    Eventually([&] { return most_inside >= 3; });
+    --num_inside;
+    return absl::OkStatus();
+  };
+  EpochReader reader(&catalog_, {.num_threads = 3});
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<EpochStream> stream, reader.Open(request_));
+  EXPECT_THAT(stream->Next(), IsOk());
+  EXPECT_EQ(most_inside, 3);
+}
+
+TEST_F(EpochReaderTest, AStreamOutlivesItsReader) {
+  auto reader = std::make_unique<EpochReader>(&catalog_, EpochReader::Options{});
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<EpochStream> stream, reader->Open(request_));
+  reader.reset();
+  for (int i = 0; i < 200; ++i) {
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::optional<EpochFrame> frame, stream->Next());
+    ASSERT_TRUE(frame.has_value());
+  }
+}
+
+}  // namespace
+}  // namespace afterimage::testing

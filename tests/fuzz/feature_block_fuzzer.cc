@@ -1,0 +1,95 @@
+// Whatever bytes come: FeatureBlock refuses them or reads them, and never reads beyond them.
+//
+// Built with -fsanitize=fuzzer this is a libFuzzer target; linked with replay_main.cc it is a fast test.
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "core/feature/feature_block.h"
+#include "core/feature/feature_block_layout.h"
+#include "tests/fuzz/fuzz_target.h"
+#include "tests/testing/synthetic_records.h"
+
+namespace afterimage {
+namespace {
+
+// Reads all that the block says it has. The result is not looked at; a value that was read may be anything.
+void ReadEverything(const FeatureBlock& block, const PinnedBytes& bytes) {
+  if (block.is_failure()) {
+    block.failure_reason().IgnoreError();
+    return;
+  }
+  const bool sound = block.VerifyAll().ok();
+  const bool decodes = block.ToRecord().ok();
+  if (sound != decodes) std::abort();  // what is verified can be read, and nothing else
+  std::vector<uint16_t> mask = {0};
+  if (block.num_masks() > 0) mask = block.Mask(block.num_masks() - 1).value_or(mask);
+  for (const Selection::Encoding encoding :
+       {Selection::Encoding::kStored, Selection::Encoding::kF32, Selection::Encoding::kF16}) {
+    const absl::StatusOr<PinnedBytes> part = SelectFromBlock(
+        block, bytes,
+        {.tokens = Selection::Tokens::kMask, .pixels = block.has_pixels(), .encoding = encoding}, mask);
+    if (!part.ok()) continue;
+    const absl::StatusOr<FeatureBlock> parsed = FeatureBlock::Parse(part->bytes);
+    if (!parsed.ok() || !parsed->VerifyAll().ok()) std::abort();  // a part that we made ourselves
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> FuzzCorpus() {
+  std::vector<std::string> corpus = {EncodeFailedBlock("not an image")};
+  for (const TokenPolicy policy : {TokenPolicy::kAll, TokenPolicy::kVisible}) {
+    for (const Codec codec : {Codec::kF32, Codec::kF16}) {
+      const SetDescription description =
+          testing::MakeSyntheticDescription({.width = 5,
+                                             .grid = 2,
+                                             .view_size = 4,
+                                             .token_policy = policy,
+                                             .mask = {.num_visible = 2, .num_masks = 2},
+                                             .codec = codec});
+      corpus.push_back(testing::MakeSyntheticBlock(description, {testing::SyntheticImageKey(1), 0}));
+      const FeatureBlock block = FeatureBlock::Parse(AsBytes(corpus.back())).value();
+      const PinnedBytes part = SelectFromBlock(block, {AsBytes(corpus.back()), nullptr},
+                                               {.levels = {4}, .encoding = Selection::Encoding::kF32}, {})
+                                   .value();
+      corpus.emplace_back(part.bytes.begin(), part.bytes.end());
+    }
+  }
+  return corpus;
+}
+
+void ResealForFuzzing(std::string& input) {
+  if (input.size() < block::kHeaderBytes) return;
+  const auto load = [&](size_t at) { return LoadLittleEndian<uint64_t>(AsBytes(input).data() + at); };
+  const auto store = [&](size_t at, uint64_t value) {
+    std::memcpy(input.data() + at, &value, sizeof(value));
+  };
+  const size_t num_sections = load(block::kNumSectionsAt) & 0xffffffff;
+  if (num_sections > (input.size() - block::kHeaderBytes) / block::kEntryBytes) return;
+  for (size_t i = 0; i < num_sections; ++i) {
+    const size_t entry = block::kHeaderBytes + i * block::kEntryBytes;
+    const uint64_t offset = load(entry + 16);
+    const uint64_t length = load(entry + 24);
+    if (offset <= input.size() && length <= input.size() - offset) {
+      store(entry + 32, Xxh3_64(AsBytes(input).subspan(offset, length)));
+    }
+  }
+  const ByteSpan head = AsBytes(input).first(block::kHeaderBytes + num_sections * block::kEntryBytes);
+  const Digest128 digest = block::RecordDigestOf(head);
+  store(block::kRecordDigestAt, digest.low);
+  store(block::kRecordDigestAt + 8, digest.high);
+  store(block::kHeaderChecksumAt, block::HeaderChecksumOf(head));
+}
+
+}  // namespace afterimage
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const afterimage::PinnedBytes bytes = {{data, size}, nullptr};
+  const absl::StatusOr<afterimage::FeatureBlock> block = afterimage::FeatureBlock::Parse(bytes.bytes);
+  if (block.ok()) afterimage::ReadEverything(*block, bytes);
+  return 0;
+}
