@@ -1,0 +1,60 @@
+// The command line of afterimage-precompute.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "core/feature/feature_spec.h"
+#include "core/vit/teacher_runner.h"
+
+namespace CLI {
+class App;
+}
+
+namespace afterimage {
+
+struct PrecomputeOptions {
+  std::string images;
+  uint64_t limit = 0;               // keep the first so many images; 0 = all
+  std::string cache;
+  TeacherOptions teacher;
+  std::string name;                 // alias for the set
+  std::string manifest_name;        // alias for the manifest
+  uint32_t num_view_seeds = 1;
+  std::string levels = "top5";
+  std::string tokens = "visible";
+  double mask_ratio = 0.7;
+  std::string mask_type = "attention";
+  uint32_t masks_per_view = 1;
+  uint32_t mask_seed = 0;
+  std::string pixels = "raw";
+  std::string codec = "f16";
+  std::string view = "random_resized_crop";
+  uint32_t resize_shorter = 0;      // of view resize_center_crop; 0 = the view's side * 8 / 7
+  double min_area = 0.2;
+  double flip = 0.5;
+  bool plan_only = false;
+  std::string quota;                // e.g. "500GB"; empty = the disk
+  int threads = 0;                  // for decoding and for encoding, each; 0 = half the cores
+  std::string worker;               // empty = host, process and start time
+  bool seed_major = false;
+  uint32_t planned_epochs = 200;
+  double lease_seconds = 60;
+  bool json = false;
+  bool quiet = false;
+};
+
+// Declares the flags. `options` must outlive the app.
+void DeclarePrecomputeFlags(CLI::App& app, PrecomputeOptions& options);
+
+// The set that the options ask for from this teacher. Layout is left at its default. InvalidArgument names the flag.
+absl::StatusOr<SetDescription> DescribeSet(const PrecomputeOptions& options, const TeacherRunner& teacher);
+
+// "top5", "all", or "8,10,12" -> ascending 1-based levels.
+absl::StatusOr<std::vector<uint32_t>> ParseLevels(const std::string& text, uint32_t num_levels);
+
+// "1500", "20MB", "1.5TB" (powers of 1000) or "GiB" (powers of 1024).
+absl::StatusOr<uint64_t> ParseByteSize(const std::string& text);
+
+}  // namespace afterimage

@@ -1,0 +1,43 @@
+// What every subcommand of `afterimage` shares.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/open_cache.h"
+#include "core/feature/feature_catalog.h"
+
+namespace afterimage::cli {
+
+// A subcommand declares its flags on `app` and leaves what is to be run in `run`.
+using Runner = std::function<absl::Status()>;
+
+void AddInfoCommand(CLI::App& app, Runner& run);
+void AddGetCommand(CLI::App& app, Runner& run);
+void AddPictureCommand(CLI::App& app, Runner& run);
+void AddVerifyCommand(CLI::App& app, Runner& run);
+void AddNamesCommand(CLI::App& app, Runner& run);
+
+// --cache and --set: which cache, and which of its sets.
+struct SetFlags {
+  std::string cache;
+  std::string set;
+};
+void AddCacheFlag(CLI::App& command, SetFlags& flags);
+void AddSetFlags(CLI::App& command, SetFlags& flags);
+
+// The set that the flags mean, opened for reading.
+struct SelectedSet {
+  OpenedCache cache;
+  SetSummary summary;
+  OpenedSet set;
+};
+absl::StatusOr<SelectedSet> OpenSelectedSet(const SetFlags& flags);
+
+// Keys of the set's data sets, without repeats, ascending.
+absl::StatusOr<std::vector<ImageKey>> KeysOfSet(FeatureCatalog& catalog, const SetSummary& set);
+
+}  // namespace afterimage::cli

@@ -1,0 +1,39 @@
+// From the text after --cache to the interfaces of core: the only file that knows both storage and remote.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "core/feature/feature_catalog.h"
+#include "core/order/epoch_source.h"
+
+namespace afterimage {
+
+struct OpenCacheOptions {
+  bool create = false;  // make the folder a cache if it is none; ignored for a server
+  uint64_t quota_bytes =
+      0;  // of a folder: writing beyond it is ResourceExhausted; 0 = no quota; ignored for a server
+  int reader_threads = 2;  // per epoch stream on a folder; a server has its own
+};
+
+// What an address stands for. Members are destroyed in reverse order: the source before the catalog that it
+// reads.
+struct OpenedCache {
+  std::string address;                        // as messages should name it
+  bool is_remote = false;                     // a server answers; false: an embedded store in this process
+  std::unique_ptr<FeatureCatalog> catalog;    // never null; thread-safe
+  std::unique_ptr<EpochSource> epoch_source;  // never null; thread-safe; reads what `catalog` holds
+};
+
+// Opens a cache:
+//   /some/folder            the embedded store, no server involved
+//   unix:/path/to/socket    afterimage-server on this machine
+//   grpc://host:port        afterimage-server anywhere
+// NotFound: no cache in the folder (with `create`: it is made). InvalidArgument: an address of no such form,
+// or several servers (not served by this version). Unavailable: no server answers there. FailedPrecondition:
+// the server, or the folder, speaks another version (both told).
+absl::StatusOr<OpenedCache> OpenCache(const std::string& address, const OpenCacheOptions& options = {});
+
+}  // namespace afterimage

@@ -1,0 +1,75 @@
+#include "cache_server/precompute/precompute_options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cache_server/precompute/plan.h"
+#include "core/feature/image_index.h"
+#include "tests/testing/fake_teacher.h"
+#include "tests/testing/memory_image_source.h"
+#include "tests/testing/status_matchers.h"
+
+namespace afterimage {
+namespace {
+
+using ::afterimage::testing::FakeTeacher;
+using ::afterimage::testing::IsOkAndHolds;
+using ::afterimage::testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+TEST(ParseLevelsTest, TopAllAndLists) {
+  EXPECT_THAT(ParseLevels("top2", 12), IsOkAndHolds(ElementsAre(11u, 12u)));
+  EXPECT_THAT(ParseLevels("all", 3), IsOkAndHolds(ElementsAre(1u, 2u, 3u)));
+  EXPECT_THAT(ParseLevels("12, 3,3", 12), IsOkAndHolds(ElementsAre(3u, 12u)));
+  EXPECT_THAT(ParseLevels("top9", 3), IsOkAndHolds(ElementsAre(1u, 2u, 3u)));
+}
+
+TEST(ParseLevelsTest, RefusesLevelsThatDoNotExistAndTellsTheRange) {
+  EXPECT_THAT(ParseLevels("13", 12), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("1 to 12")));
+  EXPECT_THAT(ParseLevels("top0", 12), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("above 0")));
+  EXPECT_THAT(ParseLevels("last", 12), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("topN")));
+}
+
+TEST(ParseByteSizeTest, DecimalAndBinaryUnits) {
+  EXPECT_THAT(ParseByteSize("1500"), IsOkAndHolds(1500u));
+  EXPECT_THAT(ParseByteSize("1.5TB"), IsOkAndHolds(1'500'000'000'000u));
+  EXPECT_THAT(ParseByteSize("64GiB"), IsOkAndHolds(uint64_t{64} << 30));
+  EXPECT_THAT(ParseByteSize("20 mb"), IsOkAndHolds(20'000'000u));
+  EXPECT_THAT(ParseByteSize("many"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("20MB")));
+  EXPECT_THAT(ParseByteSize("5 parsecs"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not a size")));
+}
+
+TEST(PlanTest, CountsAndSizesComeFromRealRecords) {
+  FakeTeacher teacher;
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto images, ImageIndex::Build(testing::MemoryImageSource::WithPictures(30), 1));
+  PlanInput input;
+  ViewSpec view;
+  view.size = teacher.view_size();
+  input.description.feature.geometry = teacher.geometry();
+  input.description.feature.view = view;
+  input.description.set.levels = {2, 3};
+  input.description.set.token_policy = TokenPolicy::kAll;
+  input.description.set.codec = Codec::kF16;
+  input.num_view_seeds = 4;
+  input.planned_epochs = 100;
+  input.records_present = 20;
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const Plan plan, MakePlan(input, *images, teacher));
+  EXPECT_EQ(plan.num_records, 120u);
+  EXPECT_EQ(plan.records_to_compute, 100u);
+  EXPECT_DOUBLE_EQ(plan.repeats_per_view, 25.0);
+  // 2 levels x 17 tokens x 8 channels x 2 bytes, and 192 bytes of pixels, are what a record cannot do without.
+  EXPECT_GT(plan.record_bytes, 2 * 17 * 8 * 2 + 192);
+  EXPECT_NEAR(plan.pixel_share, 192 / plan.record_bytes, 1e-9);
+  EXPECT_GE(static_cast<double>(plan.total_bytes), 120 * plan.record_bytes);
+  EXPECT_THAT(plan.ToText(), HasSubstr("each view 25.0 times"));
+}
+
+TEST(ChooseLayoutTest, UnitsAreBoundedBySizeAndTime) {
+  EXPECT_EQ(ChooseLayout(1000, 1000, 1e6).num_shards, 1u);
+  EXPECT_EQ(ChooseLayout(1'281'167, 900'000, 1e9).num_shards, 4505u);       // by 256 MB
+  EXPECT_EQ(ChooseLayout(15'000, 1000, 10, absl::Seconds(15)).num_shards, 100u);  // by 150 views a unit
+}
+
+}  // namespace
+}  // namespace afterimage
