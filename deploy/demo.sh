@@ -7,7 +7,7 @@
 # --test-images    held-out labelled pictures for the k-NN comparison; without them that step is left out for your own pictures
 # --out            where cache, student, picture and logs go (default: build/demo; its earlier content is removed)
 # --train-teacher  makes the small teacher anew first (40 minutes) instead of taking the committed one
-# --epochs         of the student (default 15)
+# --epochs         of the student (default 20)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -17,7 +17,7 @@ test_images="$data/t10k-images-idx3-ubyte.gz"
 limit=8000
 out=build/demo
 teacher=deploy/demo/teacher.safetensors
-train_teacher=no build=yes epochs=15
+train_teacher=no build=yes epochs=20
 
 usage() { sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 while (( $# > 0 )); do
@@ -42,7 +42,7 @@ readonly bin="$PWD/build/release/bin"
 
 started=$SECONDS
 mkdir -p "$out"
-rm -rf "${out:?}/cache" "$out/student" "$out/online" "$out/logs" "$out/views.png" "$out/student.safetensors"
+rm -rf "${out:?}/cache" "$out/student" "$out/cached" "$out/online" "$out/logs" "$out/views.png" "$out/student.safetensors"
 mkdir -p "$out/logs"
 server_pid=""
 stop_server() { [[ -z $server_pid ]] || { kill -TERM "$server_pid" 2>/dev/null && wait "$server_pid" || true; server_pid=""; }; }
@@ -77,10 +77,13 @@ recipe=(--width 96 --depth 6 --heads 3 --batch-size 128 --epochs "$epochs" --blr
 run "$bin/afterimage-train" pretrain --cache "$address" --out "$out/student" "${recipe[@]}"
 stop_server
 
-step "5. the first 100 steps once more, with the teacher inside the step"
-run "$bin/afterimage-train" pretrain --teacher "$teacher" --images "$images" --images-limit "$limit" --like "$out/cache" \
-  --out "$out/online" --steps 100 "${recipe[@]}"
-run python3 deploy/demo/compare_runs.py "$out/student" "$out/online" --steps 100 --info <("$bin/afterimage" info --json --cache "$out/cache")
+step "5. 100 steps both ways: from the cache, and with the teacher inside the step"
+echo "(on one core, so that teacher and student share one arithmetic unit, as they would share a GPU)"
+one_core=(taskset -c 0 "$bin/afterimage-train" pretrain --threads 1 --steps 100 "${recipe[@]}")
+run "${one_core[@]}" --cache "$out/cache" --out "$out/cached"
+run "${one_core[@]}" --teacher "$teacher" --images "$images" --images-limit "$limit" --like "$out/cache" --out "$out/online"
+"$bin/afterimage" info --json --cache "$out/cache" > "$out/logs/info.json"
+run python3 deploy/demo/compare_runs.py "$out/cached" "$out/online" --steps 100 --info "$out/logs/info.json"
 
 step "6. what was learnt: k-NN accuracy on held-out images"
 run "$bin/afterimage-train" export --checkpoint "$out/student" --out "$out/student.safetensors"
@@ -101,15 +104,18 @@ else
   echo "left out: give labelled held-out images with --test-images"
 fi
 
+key="$("$bin/afterimage" keys --cache "$out/cache" --limit 1)"
 step "summary"
 cat <<EOF
 time      $((SECONDS - started)) s after the build
 cache     $out/cache   $(du -sh "$out/cache" | cut -f1)
 picture   $out/views.png
 student   $out/student.safetensors (timm's names), checkpoints and metrics in $out/student
-logs      $out/logs, $out/student/metrics.jsonl, $out/online/metrics.jsonl
-next      afterimage get --cache $out/cache --key KEY --out record.safetensors     (one record, for Python)
-          afterimage-precompute … --view-seeds 4                                   (two more seeds; the others are kept)
-          afterimage-train pretrain --cache $out/cache --out $out/second           (another student, no server needed)
-programs  $bin
+logs      $out/logs, $out/student/metrics.jsonl
+
+next, with PATH=$bin:\$PATH
+  afterimage get --cache $out/cache --key $key --out record.safetensors
+  afterimage-precompute --images $images --limit $limit --teacher $teacher --cache $out/cache \\
+    --view-seeds 4 --tokens all --codec f32        (two more view seeds; what is there is kept)
+  afterimage-train pretrain --cache $out/cache --out $out/second --width 96 --depth 6 --heads 3 --loss-weights top3
 EOF

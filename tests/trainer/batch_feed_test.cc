@@ -1,0 +1,178 @@
+// The input path: order, reuse, faults of the source and of records.
+#include "trainer/data/batch_feed.h"
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+
+#include "absl/strings/str_cat.h"
+#include "core/feature/in_memory_cache.h"
+#include "core/order/in_memory_epoch_source.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temporary_folder.h"
+#include "tests/trainer/small_world.h"
+
+namespace afterimage::trainer {
+namespace {
+
+using ::afterimage::testing::IsOk;
+using ::afterimage::testing::StatusIs;
+using ::testing::HasSubstr;
+
+// Goes away after a number of frames, and refuses the next few tries to open it.
+class FlakySource : public EpochSource {
+ public:
+  FlakySource(EpochSource* source, int frames_before, int failed_opens)
+      : source_(source), frames_left_(frames_before), failed_opens_(failed_opens) {}
+
+  absl::StatusOr<std::unique_ptr<EpochStream>> Open(const EpochRequest& request) override {
+    if (frames_left_ <= 0 && failed_opens_-- > 0) return absl::UnavailableError("connection refused");
+    auto stream = source_->Open(request);
+    if (!stream.ok()) return stream.status();
+    return std::make_unique<Stream>(this, *std::move(stream));
+  }
+
+ private:
+  class Stream : public EpochStream {
+   public:
+    Stream(FlakySource* owner, std::unique_ptr<EpochStream> stream)
+        : owner_(owner), stream_(std::move(stream)) {}
+    absl::StatusOr<std::optional<EpochFrame>> Next() override {
+      if (owner_->frames_left_-- == 0) return absl::UnavailableError("the server has gone");
+      return stream_->Next();
+    }
+    void ReturnCredit(uint64_t bytes) override { stream_->ReturnCredit(bytes); }
+    void Cancel() override { stream_->Cancel(); }
+
+   private:
+    FlakySource* const owner_;
+    const std::unique_ptr<EpochStream> stream_;
+  };
+  EpochSource* const source_;
+  std::atomic<int> frames_left_;
+  std::atomic<int> failed_opens_;
+};
+
+class BatchFeedTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    testing::WriteImages((folder_ / "images").string());
+    testing::WriteTeacher((folder_ / "teacher.safetensors").string());
+    TeacherOptions options;
+    options.weights = (folder_ / "teacher.safetensors").string();
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto teacher, TeacherRunner::Load(options));
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(std::shared_ptr<const ImageSource> source,
+                                    OpenImageSource((folder_ / "images").string()));
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(index_, ImageIndex::Build(source, 1));
+    description_ = testing::DescribeSet(*teacher, TokenPolicy::kAll, Codec::kF32);
+    ASSERT_THAT(testing::FillCache(catalog_, *teacher, *index_, description_, 2), IsOk());
+  }
+
+  BatchFeed::Options Options(uint64_t num_steps) {
+    BatchFeed::Options options;
+    options.request.set_id = description_.set.Id();
+    options.request.order = {.manifest = index_->manifest().digest(),
+                             .num_occurrences = index_->manifest().num_occurrences(),
+                             .num_view_seeds = 2,
+                             .mask = {.num_visible = 5}};
+    options.request.global_batch = 5;
+    options.request.selection.tokens = Selection::Tokens::kMask;
+    options.num_steps = num_steps;
+    options.shape = {.batch = 5, .num_visible = 5, .patch_size = 3, .width = 16, .levels = {2, 3}};
+    options.first_wait = absl::Milliseconds(1);
+    options.longest_wait = absl::Milliseconds(4);
+    options.message = [this](const std::string& text) {
+      std::lock_guard lock(mutex_);
+      messages_.push_back(text);
+    };
+    return options;
+  }
+
+  // What a feed gave: epoch, step, digest sum and first target of every batch.
+  absl::StatusOr<std::vector<std::string>> Drain(EpochSource& source, BatchFeed::Options options) {
+    BatchFeed feed(&source, std::move(options));
+    std::vector<std::string> batches;
+    while (true) {
+      const absl::StatusOr<TrainingBatch*> batch = feed.Next();
+      if (!batch.ok()) return batch.status();
+      if (*batch == nullptr) return batches;
+      batches.push_back(absl::StrCat((*batch)->epoch, "/", (*batch)->step, " ", (*batch)->size, " ",
+                                     (*batch)->sum.low, " ", (*batch)->targets[1].sum().item<double>(), " ",
+                                     (*batch)->pixels.sum().item<int64_t>(), " ", (*batch)->num_skipped));
+      feed.Release(*batch);
+    }
+  }
+
+  const afterimage::testing::TemporaryFolder folder_;
+  InMemoryFeatureCatalog catalog_;
+  InMemoryEpochSource source_{&catalog_};
+  std::unique_ptr<ImageIndex> index_;
+  SetDescription description_;
+  std::mutex mutex_;
+  std::vector<std::string> messages_;
+};
+
+TEST_F(BatchFeedTest, GivesEveryBatchOfSeveralEpochsInOrder) {
+  // 24 pictures: four steps of five per epoch.
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> batches, Drain(source_, Options(10)));
+  ASSERT_EQ(batches.size(), 10u);
+  EXPECT_THAT(batches[0], ::testing::StartsWith("0/0 5 "));
+  EXPECT_THAT(batches[9], ::testing::StartsWith("2/1 5 "));
+  BatchFeed::Options later = Options(3);
+  later.request.epoch = 1;
+  later.request.step_begin = 3;
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> rest, Drain(source_, later));
+  EXPECT_THAT(rest, ::testing::ElementsAreArray(batches.begin() + 7, batches.end()));
+}
+
+TEST_F(BatchFeedTest, WaitsForASourceThatGoesAwayAndGoesOnAtTheSameStep) {
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> undisturbed, Drain(source_, Options(8)));
+  FlakySource flaky(&source_, /*frames_before=*/7, /*failed_opens=*/3);  // in the middle of the second batch
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> disturbed, Drain(flaky, Options(8)));
+  EXPECT_EQ(undisturbed, disturbed);
+  ASSERT_EQ(messages_.size(), 5u);
+  EXPECT_THAT(messages_[0], HasSubstr("away since"));
+  EXPECT_THAT(messages_[0], HasSubstr("the server has gone"));
+  EXPECT_THAT(messages_[1], HasSubstr("connection refused"));
+  EXPECT_THAT(messages_[4], HasSubstr("is back"));
+}
+
+TEST_F(BatchFeedTest, ADamagedRecordStopsTrainingOrIsSkipped) {
+  const RecordKey damaged{index_->manifest().keys()[3], 0};
+  ASSERT_THAT(catalog_.DamageForTest(description_.set.Id(), damaged), IsOk());
+  EXPECT_THAT(Drain(source_, Options(4)).status(),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr(damaged.ToString())));
+  BatchFeed::Options options = Options(4);
+  options.miss = MissPolicy::kSkip;
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> batches, Drain(source_, options));
+  int skipped = 0;
+  for (const std::string& batch : batches) skipped += batch.back() - '0';
+  EXPECT_LE(skipped, 1);  // the record may lie in the dropped tail of the epoch
+}
+
+TEST_F(BatchFeedTest, MissingRecordsNameTheirKeyAndTheRemedy) {
+  BatchFeed::Options options = Options(8);
+  options.request.order.num_view_seeds = 3;  // the third was never computed
+  options.request.epoch = 2;
+  EXPECT_THAT(Drain(source_, options).status(),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/2 is missing; `afterimage-precompute`")));
+}
+
+TEST_F(BatchFeedTest, AnEarlyEndNeitherHangsNorLeaks) {
+  BatchFeed feed(&source_, Options(1000));
+  ASSERT_THAT(feed.Next().status(), IsOk());
+}
+
+TEST_F(BatchFeedTest, AStopIsSeenWhileTheSourceIsAway) {
+  FlakySource flaky(&source_, 0, 1 << 20);
+  BatchFeed feed(&flaky, Options(4));
+  int asked = 0;
+  const absl::StatusOr<TrainingBatch*> batch = feed.Next([&] { return ++asked == 2; });
+  ASSERT_THAT(batch.status(), IsOk());
+  EXPECT_EQ(*batch, nullptr);
+}
+
+}  // namespace
+}  // namespace afterimage::trainer

@@ -1,0 +1,162 @@
+#include <cstdio>
+#include <memory>
+
+#include "core/base/stop_signal.h"
+#include "trainer/cli/command.h"
+#include "trainer/pretrain/pretrainer.h"
+
+namespace afterimage::trainer {
+namespace {
+
+int Run(const PretrainOptions& options) {
+  const absl::StatusOr<PretrainSummary> summary = Pretrain(options);
+  if (!summary.ok()) return FailCommand(summary.status());
+  std::printf("%s: %llu steps, loss %.4f, %.0f images/s, input wait %.1f %%", summary->checkpoint.c_str(),
+              static_cast<unsigned long long>(summary->steps), summary->last_loss, summary->images_per_second,
+              100 * summary->wait_share);
+  if (summary->num_failed + summary->num_skipped > 0) {
+    std::printf(", %llu samples of undecodable pictures and %llu of absent records left out",
+                static_cast<unsigned long long>(summary->num_failed),
+                static_cast<unsigned long long>(summary->num_skipped));
+  }
+  std::printf("%s\n", summary->stopped ? " (stopped; the same command goes on)" : "");
+  return summary->stopped ? kStoppedExitStatus : 0;
+}
+
+void AddInputFlags(CLI::App& command, FeatureInputOptions& input,
+                   const std::shared_ptr<PretrainOptions>& options) {
+  const char* const group = "Features";
+  command
+      .add_option("--cache", input.cache,
+                  "address of a cache: a folder, unix:PATH or grpc://host:port; nothing else is needed")
+      ->group(group);
+  command.add_option("--set", input.set, "alias or id, where the cache has more than one set")->group(group);
+  command
+      .add_option("--manifest", input.manifest, "name or digest, where the set has more than one data set")
+      ->group(group);
+  command
+      .add_option("--teacher", input.teacher.weights,
+                  "run this teacher (.safetensors) inside the step instead of reading a cache")
+      ->group(group);
+  command
+      .add_option("--images", input.images,
+                  "the pictures: with --teacher, or where the cache holds no pixels")
+      ->group(group);
+  command.add_option("--images-limit", input.images_limit, "take the first so many pictures, as precompute's --limit (0 = all)")
+      ->group(group);
+  command
+      .add_option("--like", input.like,
+                  "with --teacher: a cache whose set says views, levels, codec and masks")
+      ->group(group);
+  command.add_option("--view-seeds", input.view_seeds, "K: views per picture; 0 = all that the set has")
+      ->group(group);
+  command.add_flag("--fresh", input.fresh, "with --teacher: a new view in every epoch")->group(group);
+  command
+      .add_option_function<double>(
+          "--mask-ratio", [options](const double& ratio) { options->input.mask_ratio = ratio; },
+          "share of the patches that the student does not see (0.7)")
+      ->check(CLI::Range(0.0, 0.999))
+      ->group(group);
+  command
+      .add_option_function<std::string>(
+          "--mask-type",
+          [options](const std::string& type) {
+            options->input.mask_type =
+                type == "random" ? MaskSpec::Type::kRandom : MaskSpec::Type::kAttention;
+          },
+          "attention or random (attention)")
+      ->check(CLI::IsMember({"attention", "random"}))
+      ->group(group);
+  command.add_option("--mask-seed", input.mask_seed)->capture_default_str()->group(group);
+  command.add_option("--teacher-heads", input.teacher.num_heads, "where the weights do not tell")
+      ->group(group);
+  command.add_option("--micro-batch", input.teacher.micro_batch, "of a live teacher")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
+      ->group(group);
+  command
+      .add_option_function<std::string>(
+          "--miss",
+          [options](const std::string& policy) {
+            options->miss = policy == "skip" ? MissPolicy::kSkip : MissPolicy::kFail;
+          },
+          "what becomes of records that are missing or damaged: fail or skip (fail)")
+      ->check(CLI::IsMember({"fail", "skip"}))
+      ->group(group);
+  command.add_option("--credit-bytes", options->credit_bytes, "read-ahead")
+      ->capture_default_str()
+      ->group(group);
+}
+
+void AddRecipeFlags(CLI::App& command, PretrainOptions& o) {
+  const char* const group = "Recipe";
+  command.add_option("--model", o.model, "vit_tiny, vit_small, vit_base, vit_large")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--width", o.width, "instead of the model's")->group(group);
+  command.add_option("--depth", o.depth, "instead of the model's")->group(group);
+  command.add_option("--heads", o.heads, "instead of the model's")->group(group);
+  command.add_option("--fusion", o.fusion, "linear, sum, simple")->capture_default_str()->group(group);
+  command.add_option("--head", o.head, "linear, norm_linear, mlp, mlp2")->capture_default_str()->group(group);
+  command.add_option("--target-norm", o.target_norm, "whiten, none, l2")->capture_default_str()->group(group);
+  command.add_option("--loss", o.loss_type, "smoothl1, l1, l2")->capture_default_str()->group(group);
+  command.add_option("--loss-weights", o.loss_weights, "topK, mean, out, linear_decay, midK")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--batch-size", o.batch_size, "of a step")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
+      ->group(group);
+  command.add_option("--epochs", o.epochs)->capture_default_str()->check(CLI::PositiveNumber)->group(group);
+  CLI::Option* blr =
+      command.add_option("--blr", o.blr, "learning rate for 256 samples: lr = blr * batch / 256")
+          ->capture_default_str()
+          ->group(group);
+  command.add_option("--lr", o.lr, "learning rate as it is")
+      ->check(CLI::PositiveNumber)
+      ->excludes(blr)
+      ->group(group);
+  command.add_option("--min-lr", o.min_lr)->capture_default_str()->group(group);
+  command.add_option("--warmup-epochs", o.warmup_epochs, "a tenth of the epochs")
+      ->check(CLI::NonNegativeNumber)
+      ->group(group);
+  command.add_option("--weight-decay", o.weight_decay)->capture_default_str()->group(group);
+  command.add_option("--beta1", o.beta1)->capture_default_str()->group(group);
+  command.add_option("--beta2", o.beta2)->capture_default_str()->group(group);
+  command.add_option("--drop-path", o.drop_path)
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 0.99))
+      ->group(group);
+  command.add_option("--seed", o.seed, "of start values, order and drop path")
+      ->capture_default_str()
+      ->group(group);
+}
+
+}  // namespace
+
+void AddPretrainCommand(CLI::App& app, CommandBody& chosen) {
+  CLI::App* command = app.add_subcommand(
+      "pretrain", "Trains a student on cached teacher features (MaskAlign); the defaults are the recipe.");
+  auto options = std::make_shared<PretrainOptions>();
+  PretrainOptions& o = *options;
+  command->add_option("--out", o.out, "folder of the run: checkpoints, metrics.jsonl, summary.json")
+      ->required();
+  AddInputFlags(*command, o.input, options);
+  AddRecipeFlags(*command, o);
+  command->add_option("--steps", o.steps, "end at this step; the schedule stays that of --epochs")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--device", o.device, "cpu, cuda, cuda:1")->capture_default_str();
+  command->add_option("--threads", o.num_threads, "of the arithmetic; 0 = all cores")->capture_default_str();
+  command->add_option("--checkpoint-every", o.checkpoint_every, "steps; 0 = at the end of every epoch")
+      ->capture_default_str();
+  command->add_flag("--resume,!--no-resume", o.resume, "go on from a checkpoint in --out (on)");
+  command->callback([options, &chosen] {
+    options->input.order_seed = options->seed;
+    options->input.loss_weights = options->loss_weights;
+    options->input.teacher.device = options->device;
+    options->input.teacher.num_threads = options->num_threads;
+    chosen = [options] { return Run(*options); };
+  });
+}
+
+}  // namespace afterimage::trainer

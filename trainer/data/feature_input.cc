@@ -1,0 +1,176 @@
+#include "trainer/data/feature_input.h"
+
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/progress.h"
+#include "core/base/status_macros.h"
+#include "core/base/stop_signal.h"
+#include "core/view/view.h"
+#include "trainer/data/live_teacher_source.h"
+#include "trainer/loss/level_weights.h"
+
+namespace afterimage::trainer {
+namespace {
+
+constexpr double kRecipeMaskRatio = 0.7;  // maskalign.md section 1.8
+
+// The view of `key` as the record describes it, checked against the digest that is stored with the features.
+absl::Status DerivePixels(const ImageIndex& images, const ViewSpec& spec, const RecordKey& key,
+                          const FeatureBlock& block, std::span<const uint16_t> patches,
+                          std::span<uint8_t> target) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(const RgbImage image, images.ReadImage(key.image));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const View view, MakeView(image, spec, block.geometry()));
+  if (view.digest != block.view_digest()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the view made from ", images.NameOf(key.image), " has digest ", absl::Hex(view.digest),
+                     ", the one that the teacher saw ", absl::Hex(block.view_digest()),
+                     ": decoding or resizing differs here from where the features were computed (view spec ",
+                     spec.ToCanonical().dump(), "); use a set with pixels"));
+  }
+  const std::vector<uint8_t> rows = ToPatchMajor(view.pixels, block.grid());
+  const size_t row_bytes = rows.size() / (size_t{block.grid()} * block.grid());
+  for (size_t i = 0; i < patches.size(); ++i) {
+    std::memcpy(target.data() + i * row_bytes, rows.data() + patches[i] * row_bytes, row_bytes);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<FeatureInput>> FeatureInput::Open(const FeatureInputOptions& options) {
+  if (options.cache.empty() == options.teacher.weights.empty()) {
+    return absl::InvalidArgumentError(
+        "features come either from --cache ADDRESS or from --teacher FILE with --images SOURCE: give one of "
+        "the two");
+  }
+  auto input = std::unique_ptr<FeatureInput>(new FeatureInput);
+  AFTERIMAGE_RETURN_IF_ERROR(options.cache.empty() ? input->OpenLive(options)
+                                                   : input->OpenFromCache(options));
+  return input;
+}
+
+absl::Status FeatureInput::OpenFromCache(const FeatureInputOptions& options) {
+  if (options.fresh)
+    return absl::InvalidArgumentError(
+        "--fresh needs a live teacher (--teacher): a cache has the views that it has");
+  AFTERIMAGE_ASSIGN_OR_RETURN(cache_, OpenCache(options.cache));
+  AFTERIMAGE_RETURN_IF_ERROR(TakeSet(options, *cache_.catalog));
+  AFTERIMAGE_RETURN_IF_ERROR(CompleteOrder(options));
+  source_ = cache_.epoch_source.get();
+  summary_ = absl::StrCat("set ", description_.set.Id().Hex().substr(0, 12), " of ", cache_.address, ", ",
+                          order_.num_occurrences, " pictures, ", order_.num_view_seeds, " view seeds, codec ",
+                          CodecName(description_.set.codec));
+  if (description_.set.pixels) return absl::OkStatus();
+
+  if (options.images.empty()) {
+    return absl::InvalidArgumentError(
+        "the set holds no pixels: give the images with --images, from which the views are made again");
+  }
+  AFTERIMAGE_RETURN_IF_ERROR(IndexImages(options));
+  pixels_ = [this](const RecordKey& key, const FeatureBlock& block, std::span<const uint16_t> patches,
+                   std::span<uint8_t> target) {
+    return DerivePixels(*images_, description_.feature.view, key, block, patches, target);
+  };
+  return absl::OkStatus();
+}
+
+absl::Status FeatureInput::OpenLive(const FeatureInputOptions& options) {
+  if (options.images.empty()) return absl::InvalidArgumentError("a live teacher (--teacher) needs --images");
+  AFTERIMAGE_ASSIGN_OR_RETURN(teacher_, TeacherRunner::Load(options.teacher));
+  AFTERIMAGE_RETURN_IF_ERROR(IndexImages(options));
+  if (!options.like.empty()) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(OpenedCache like, OpenCache(options.like));
+    AFTERIMAGE_RETURN_IF_ERROR(WithContext(TakeSet(options, *like.catalog), options.like));
+    description_.set.pixels = true;  // they cost a live teacher nothing
+    if (order_.manifest != images_->manifest().digest()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("--images has manifest ", images_->manifest().digest().Hex(), ", the set of ",
+                       options.like, " is read with manifest ", order_.manifest.Hex()));
+    }
+  } else {
+    ViewSpec view = options.view;
+    view.size = teacher_->view_size();
+    description_.feature = MakeFeatureSpec(*teacher_, view);
+    const TeacherGeometry& geometry = description_.feature.geometry;
+    AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<double> weights,
+                                LevelWeights(options.loss_weights, geometry.num_levels));
+    SetSpec& set = description_.set;
+    set.feature_id = description_.feature.Id();
+    for (uint32_t level = 1; level <= geometry.num_levels; ++level) {
+      if (weights[level - 1] != 0) set.levels.push_back(level);
+    }
+    set.token_policy = TokenPolicy::kAll;
+    set.codec = Codec::kF32;
+    order_.manifest = images_->manifest().digest();
+    order_.num_occurrences = images_->manifest().num_occurrences();
+    order_.num_view_seeds = 1;
+  }
+  AFTERIMAGE_RETURN_IF_ERROR(CompleteOrder(options));
+  if (options.fresh) order_.num_view_seeds = 0;
+  AFTERIMAGE_ASSIGN_OR_RETURN(live_source_,
+                              LiveTeacherSource::Create(teacher_.get(), images_.get(), description_));
+  source_ = live_source_.get();
+  summary_ = absl::StrCat(
+      "live teacher ", options.teacher.weights, " over ", images_->source().Description(), ", ",
+      options.fresh ? "a new view in every epoch" : absl::StrCat(order_.num_view_seeds, " view seeds"));
+  return absl::OkStatus();
+}
+
+absl::Status FeatureInput::TakeSet(const FeatureInputOptions& options, FeatureCatalog& catalog) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(const SetSummary set, ResolveSet(catalog, options.set));
+  AFTERIMAGE_ASSIGN_OR_RETURN(order_.manifest, ResolveManifest(catalog, set, options.manifest));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const auto manifest, catalog.GetManifest(order_.manifest));
+  description_ = set.description;
+  order_.num_occurrences = manifest->num_occurrences();
+  order_.num_view_seeds = set.num_view_seeds;
+  if (set.num_view_seeds == 0) {
+    return absl::FailedPreconditionError(
+        "the set holds no complete unit yet: wait for afterimage-precompute");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FeatureInput::CompleteOrder(const FeatureInputOptions& options) {
+  if (options.view_seeds > 0) {
+    if (!options.cache.empty() && options.view_seeds > order_.num_view_seeds) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--view-seeds ", options.view_seeds, ": the set holds ", order_.num_view_seeds));
+    }
+    order_.num_view_seeds = options.view_seeds;
+  }
+  order_.order_seed = options.order_seed;
+  const uint32_t num_patches = description_.feature.geometry.num_patches();
+  const uint32_t num_visible = NumVisible(num_patches, options.mask_ratio.value_or(kRecipeMaskRatio));
+  if (description_.set.token_policy == TokenPolicy::kVisible) {
+    order_.mask = description_.set.mask;
+    if ((options.mask_ratio.has_value() && num_visible != order_.mask.num_visible) ||
+        (options.mask_type.has_value() && *options.mask_type != order_.mask.type)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the set stores the tokens of its own masks (", order_.mask.ToCanonical().dump(),
+                       "): leave out --mask-ratio and --mask-type, or use a set of all tokens"));
+    }
+    return absl::OkStatus();
+  }
+  order_.mask = MaskSpec{};
+  order_.mask.type = options.mask_type.value_or(MaskSpec::Type::kAttention);
+  order_.mask.num_visible = num_visible;
+  order_.mask.mask_seed = options.mask_seed;
+  if (num_visible == 0)
+    return absl::InvalidArgumentError(
+        absl::StrCat("no patch of ", num_patches, " is visible at this mask ratio"));
+  return absl::OkStatus();
+}
+
+absl::Status FeatureInput::IndexImages(const FeatureInputOptions& options) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(std::shared_ptr<const ImageSource> source, OpenImageSource(options.images, options.images_limit));
+  Progress progress({.label = "hash images", .unit = "images", .total = source->size()});
+  AFTERIMAGE_ASSIGN_OR_RETURN(images_, ImageIndex::Build(source, options.num_threads, [&](size_t done) {
+                                progress.Update(done);
+                                return !StopRequested();
+                              }));
+  progress.Finish();
+  return absl::OkStatus();
+}
+
+}  // namespace afterimage::trainer

@@ -1,0 +1,77 @@
+// Where pre-training gets its features from: a cache, or a live teacher.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "client/open_cache.h"
+#include "core/feature/image_index.h"
+#include "core/order/epoch_source.h"
+#include "core/vit/teacher_runner.h"
+#include "trainer/data/batch_feed.h"
+
+namespace afterimage::trainer {
+
+struct FeatureInputOptions {
+  std::string cache;     // an address; then nothing else is needed
+  std::string set;       // alias or id; empty = the only one
+  std::string manifest;  // name or digest; empty = the only one
+  std::string images;    // with a teacher; with a cache only where its records hold no pixels
+  uint64_t images_limit = 0; // take the first so many of them, as precompute's --limit; 0 = all
+
+  TeacherOptions teacher;  // `weights` empty = from the cache
+  std::string
+      like;       // address of a cache whose set says views, levels, codec and manifest for the live teacher
+  ViewSpec view;  // of a live teacher without `like`; its size is the teacher's
+  std::string loss_weights;  // of a live teacher without `like`: the levels that it keeps
+  bool fresh = false;        // a live teacher sees a new view in every epoch
+
+  uint32_t view_seeds = 0;  // K; 0 = as many as the set has, 1 for a live teacher without `like`
+  std::optional<MaskSpec::Type> mask_type;  // unset = attention; of a set of visible tokens: its own
+  std::optional<double> mask_ratio;         // unset = 0.7
+  uint32_t mask_seed = 0;
+  uint64_t order_seed = 0;
+  int num_threads = 1;  // that hash images
+};
+
+// Owns all that the epoch source needs.
+class FeatureInput {
+ public:
+  // Errors of OpenCache, ResolveSet, TeacherRunner::Load and OpenImageSource. FailedPrecondition: images of
+  // another manifest, or a teacher of another feature id, than the set's. InvalidArgument: flags that do not
+  // go together, told with the remedy.
+  static absl::StatusOr<std::unique_ptr<FeatureInput>> Open(const FeatureInputOptions& options);
+
+  EpochSource* source() { return source_; }
+  const SetDescription& description() const { return description_; }
+  const OrderSpec& order() const { return order_; }
+  uint32_t num_view_seeds() const { return order_.num_view_seeds; }
+  // Empty where the records hold pixels.
+  const BatchFeed::PixelProvider& pixels() const { return pixels_; }
+  // For people: "set 1234abcd… of grpc://host:1, 8,000 pictures, 2 view seeds".
+  const std::string& summary() const { return summary_; }
+
+ private:
+  FeatureInput() = default;
+  absl::Status OpenFromCache(const FeatureInputOptions& options);
+  absl::Status OpenLive(const FeatureInputOptions& options);
+  absl::Status TakeSet(const FeatureInputOptions& options, FeatureCatalog& catalog);
+  absl::Status CompleteOrder(const FeatureInputOptions& options);
+  absl::Status IndexImages(const FeatureInputOptions& options);
+
+  OpenedCache cache_;
+  std::unique_ptr<TeacherRunner> teacher_;
+  std::unique_ptr<ImageIndex> images_;
+  std::unique_ptr<EpochSource> live_source_;
+  EpochSource* source_ = nullptr;
+  SetDescription description_;
+  OrderSpec order_;
+  BatchFeed::PixelProvider pixels_;
+  std::string summary_;
+};
+
+}  // namespace afterimage::trainer

@@ -1,0 +1,60 @@
+#include "trainer/loss/alignment_loss.h"
+
+#include <ATen/ATen.h>
+
+#include "absl/strings/str_cat.h"
+
+namespace afterimage::trainer {
+
+absl::StatusOr<LossType> ParseLossType(absl::string_view name) {
+  if (name == "smoothl1") return LossType::kSmoothL1;
+  if (name == "l1") return LossType::kL1;
+  if (name == "l2") return LossType::kL2;
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown loss \"", name, "\": smoothl1, l1 and l2 are known"));
+}
+
+absl::StatusOr<TargetNorm> ParseTargetNorm(absl::string_view name) {
+  if (name == "whiten") return TargetNorm::kWhiten;
+  if (name == "none") return TargetNorm::kNone;
+  if (name == "l2") return TargetNorm::kL2;
+  if (name == "bn") {
+    return absl::InvalidArgumentError(
+        "target norm bn takes its statistics over a batch, masked tokens included, so that it cannot come "
+        "from a cache: use whiten, none or l2");
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown target norm \"", name, "\": whiten, none and l2 are known"));
+}
+
+at::Tensor NormalizeTargets(TargetNorm norm, const at::Tensor& whitened, const at::Tensor& mean,
+                            const at::Tensor& inverse_deviation) {
+  if (norm == TargetNorm::kWhiten) return whitened;
+  const at::Tensor raw = whitened / inverse_deviation.unsqueeze(-1) + mean.unsqueeze(-1);
+  if (norm == TargetNorm::kNone) return raw;
+  return raw / raw.norm(2, {-1}, /*keepdim=*/true).clamp_min(1e-12);
+}
+
+at::Tensor AlignmentLoss(LossType type, const std::vector<double>& weights,
+                         const std::vector<at::Tensor>& aligned, const std::vector<at::Tensor>& targets) {
+  at::Tensor sum;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    at::Tensor distance;
+    switch (type) {
+      case LossType::kSmoothL1:
+        distance = 2.0 * at::smooth_l1_loss(aligned[i], targets[i], at::Reduction::Mean, /*beta=*/1.0);
+        break;
+      case LossType::kL1:
+        distance = at::l1_loss(aligned[i], targets[i], at::Reduction::Mean);
+        break;
+      case LossType::kL2:
+        distance = at::mse_loss(aligned[i], targets[i], at::Reduction::Mean);
+        break;
+    }
+    const at::Tensor term = weights[i] * distance;
+    sum = sum.defined() ? sum + term : term;
+  }
+  return sum;
+}
+
+}  // namespace afterimage::trainer

@@ -1,0 +1,31 @@
+#include "trainer/model/drop_path.h"
+
+#include <ATen/ATen.h>
+
+#include "core/view/philox.h"
+
+namespace afterimage::trainer {
+
+at::Tensor DropPathFactors(double rate, int64_t depth, int64_t batch, uint64_t seed, uint64_t step) {
+  if (rate == 0.0) return {};
+  at::Tensor factors = at::empty({depth, 2, batch}, at::kFloat);
+  float* out = factors.data_ptr<float>();
+  const std::array<uint32_t, 2> key{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
+  for (int64_t block = 0; block < depth; ++block) {
+    const double drop = depth > 1 ? rate * static_cast<double>(block) / static_cast<double>(depth - 1) : 0.0;
+    const float survivor = static_cast<float>(1.0 / (1.0 - drop));
+    for (int64_t sample = 0; sample < batch; ++sample) {
+      // One block of four words serves both branches of a sample in a block of the network.
+      const auto words = Philox4x32({static_cast<uint32_t>(step), static_cast<uint32_t>(step >> 32),
+                                     static_cast<uint32_t>(sample), static_cast<uint32_t>(block)},
+                                    key);
+      for (int64_t branch = 0; branch < 2; ++branch) {
+        const bool dropped = words[branch] * 0x1p-32 < drop;
+        out[(block * 2 + branch) * batch + sample] = dropped ? 0.0f : survivor;
+      }
+    }
+  }
+  return factors;
+}
+
+}  // namespace afterimage::trainer

@@ -1,0 +1,125 @@
+#include "trainer/model/weights_file.h"
+
+#include <ATen/ATen.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "core/base/status_macros.h"
+#include "core/tensors/safetensors.h"
+#include "core/vit/tensor_file.h"
+
+namespace afterimage::trainer {
+namespace {
+
+constexpr char kConfigKey[] = "afterimage.config";
+
+std::string ShapeText(at::IntArrayRef shape) {
+  return absl::StrCat("[", absl::StrJoin(shape.begin(), shape.end(), ", "), "]");
+}
+
+absl::Status CheckShapes(const VitWeights& weights) {
+  std::map<std::string, std::vector<int64_t>> wanted = VitParameterShapes(weights.config);
+  for (const auto& [name, shape] : wanted) {
+    const auto found = weights.parameters.find(name);
+    if (found == weights.parameters.end()) {
+      return absl::InvalidArgumentError(absl::StrCat("tensor ", name, " ", ShapeText(shape), " is missing"));
+    }
+    if (found->second.sizes() != at::IntArrayRef(shape)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "tensor ", name, " has the shape ", ShapeText(found->second.sizes()), ", not ", ShapeText(shape)));
+    }
+  }
+  for (const auto& [name, tensor] : weights.parameters) {
+    if (wanted.contains(name) || name == "head.weight" || name == "head.bias") continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("unexpected tensor ", name, " ", ShapeText(tensor.sizes())));
+  }
+  return absl::OkStatus();
+}
+
+Json ConfigJson(const VitWeights& weights) {
+  const VitConfig& config = weights.config;
+  return {{"image_size", config.image_size},
+          {"patch_size", config.patch_size},
+          {"heads", config.heads},
+          {"activation", ActivationName(config.activation)},
+          {"layer_norm_eps", DecimalText(config.layer_norm_eps)},
+          {"mean", weights.pixels.mean},
+          {"std", weights.pixels.deviation}};
+}
+
+}  // namespace
+
+absl::Status SaveVitWeights(const std::string& path, const VitWeights& weights, const std::string& dtype) {
+  if (dtype != "f32" && dtype != "f16") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("unknown export type \"", dtype, "\": f32 and f16 are known"));
+  }
+  AFTERIMAGE_RETURN_IF_ERROR(CheckShapes(weights));
+  ParameterMap tensors;
+  for (const auto& [name, tensor] : weights.parameters) {
+    tensors[name] = tensor.detach().to(dtype == "f16" ? at::kHalf : at::kFloat);
+  }
+  return SaveTensors(path, tensors, {{kConfigKey, ConfigJson(weights).dump()}, {"format", "pt"}});
+}
+
+absl::StatusOr<VitWeights> LoadVitWeights(const std::string& path) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(const auto file, SafetensorsFile::Open(path));
+  const auto config_text = file->metadata().find(kConfigKey);
+  if (config_text == file->metadata().end()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " has no \"", kConfigKey, "\" in its metadata: it was not written by ",
+                     "afterimage-train (a checkpoint becomes such a file by `afterimage-train export`)"));
+  }
+  const Json json = Json::parse(config_text->second, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object())
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", kConfigKey, " is no JSON object"));
+  VitWeights weights;
+  VitConfig& config = weights.config;
+  AFTERIMAGE_ASSIGN_OR_RETURN(config.image_size, IntegerField(json, "image_size"));
+  AFTERIMAGE_ASSIGN_OR_RETURN(config.patch_size, IntegerField(json, "patch_size"));
+  AFTERIMAGE_ASSIGN_OR_RETURN(config.heads, IntegerField(json, "heads"));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::string activation, TextField(json, "activation"));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::string eps, TextField(json, "layer_norm_eps"));
+  AFTERIMAGE_ASSIGN_OR_RETURN(config.layer_norm_eps, ParseDecimal(eps));
+  AFTERIMAGE_ASSIGN_OR_RETURN(weights.pixels.mean, TextField(json, "mean"));
+  AFTERIMAGE_ASSIGN_OR_RETURN(weights.pixels.deviation, TextField(json, "std"));
+  AFTERIMAGE_ASSIGN_OR_RETURN(config.activation, ParseActivation(activation));
+  for (const auto& [name, view] : file->tensors()) weights.parameters[name] = ToTensor(view, at::kFloat);
+
+  const auto cls = weights.parameters.find("cls_token");
+  const auto fc1 = weights.parameters.find("blocks.0.mlp.fc1.weight");
+  if (cls == weights.parameters.end() || fc1 == weights.parameters.end() || fc1->second.dim() != 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": cls_token or blocks.0.mlp.fc1.weight is missing"));
+  }
+  config.width = cls->second.size(-1);
+  config.mlp_width = fc1->second.size(0);
+  config.depth = 0;
+  while (weights.parameters.contains(absl::StrCat("blocks.", config.depth, ".norm1.weight"))) ++config.depth;
+  config.patch_bias = weights.parameters.contains("patch_embed.proj.bias");
+  config.pre_norm = weights.parameters.contains("norm_pre.weight");
+  config.layer_scale = weights.parameters.contains("blocks.0.ls1.gamma");
+  AFTERIMAGE_RETURN_IF_ERROR(WithContext(config.Validate(), path));
+  AFTERIMAGE_RETURN_IF_ERROR(WithContext(CheckShapes(weights), path));
+  return weights;
+}
+
+at::Tensor NormalizePixels(const at::Tensor& pixels, const at::Tensor& mean, const at::Tensor& deviation) {
+  return pixels.to(mean.scalar_type()).div_(255.0).sub_(mean).div_(deviation);
+}
+
+absl::StatusOr<at::Tensor> ParseTriple(const std::string& text) {
+  const std::vector<std::string> parts = absl::StrSplit(text, ',');
+  if (parts.size() != 3)
+    return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" is not three decimals with commas"));
+  at::Tensor triple = at::empty({3}, at::kFloat);
+  for (int i = 0; i < 3; ++i) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(const double value, ParseDecimal(parts[i]));
+    triple.data_ptr<float>()[i] = static_cast<float>(value);
+  }
+  return triple;
+}
+
+}  // namespace afterimage::trainer

@@ -1,0 +1,67 @@
+// Masked pre-training against teacher features: MaskAlign (docs/method.md).
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "trainer/data/feature_input.h"
+
+namespace afterimage::trainer {
+
+// The defaults are the published recipe (maskalign.md section 1.8), not the defaults of the reference's
+// script.
+struct PretrainOptions {
+  FeatureInputOptions input;
+  std::string out;  // the run's folder
+
+  std::string model = "vit_base";  // or the three sizes below
+  int64_t width = 0;               // 0 = the model's
+  int64_t depth = 0;
+  int64_t heads = 0;
+  std::string fusion = "linear";
+  std::string head = "linear";
+  std::string target_norm = "whiten";
+  std::string loss_type = "smoothl1";
+  std::string loss_weights = "top5";
+
+  uint64_t batch_size = 1024;
+  uint64_t epochs = 200;
+  uint64_t steps = 0;   // ends the run early, at this step; the schedule stays that of `epochs`
+  double blr = 1.5e-4;  // lr = blr * batch / 256
+  double lr = 0;        // absolute; 0 = from blr
+  double min_lr = 1e-5;
+  double warmup_epochs = -1;  // below 0 = a tenth of the epochs: 20 of 200
+  double weight_decay = 0.05;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double drop_path = 0.1;
+  uint64_t seed = 0;
+
+  std::string device = "cpu";
+  int num_threads =
+      0;  // of LibTorch; 0 = its own choice. Losses are equal bit for bit only between equal counts.
+  MissPolicy miss = MissPolicy::kFail;
+  uint64_t credit_bytes = 32 << 20;
+  uint64_t checkpoint_every = 0;  // steps; 0 = at the end of every epoch
+  bool resume = true;             // go on from a checkpoint in `out`
+};
+
+struct PretrainSummary {
+  uint64_t steps = 0;  // done, earlier runs included
+  double last_loss = 0;
+  double images_per_second = 0;  // of this run, the first step left out
+  double wait_share = 0;         // of the time spent in steps, the first left out: waiting for input
+  uint64_t num_failed = 0;       // samples of this run that had no features
+  uint64_t num_skipped = 0;
+  std::string checkpoint;  // path of the last one
+  bool stopped = false;    // by a signal; the same command goes on
+};
+
+// Trains to the end, or until a stop is asked for (SIGINT, SIGTERM): then the checkpoint of the last finished
+// step is written. Writes <out>/metrics.jsonl, checkpoints and summary.json; prints progress to stderr.
+// FailedPrecondition: a checkpoint of another configuration (the key and both values told), feature id, set
+// or order. Internal: a loss that is not finite.
+absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options);
+
+}  // namespace afterimage::trainer

@@ -1,0 +1,107 @@
+#include "trainer/pretrain/run_config.h"
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "trainer/model/vit_init.h"
+
+namespace afterimage::trainer {
+namespace {
+
+absl::Status Differs(absl::string_view what, absl::string_view before, absl::string_view now) {
+  return absl::FailedPreconditionError(absl::StrCat("the checkpoint has another ", what, ": ", before,
+                                                    ", this run ", now,
+                                                    "; give the same, another --out, or --no-resume"));
+}
+
+}  // namespace
+
+double LearningRate(const PretrainOptions& options) {
+  return options.lr > 0 ? options.lr : options.blr * static_cast<double>(options.batch_size) / 256.0;
+}
+
+double WarmupEpochs(const PretrainOptions& options) {
+  return options.warmup_epochs >= 0 ? options.warmup_epochs : static_cast<double>(options.epochs) / 10.0;
+}
+
+absl::StatusOr<VitConfig> StudentConfig(const PretrainOptions& options, int64_t view_size, int64_t grid) {
+  VitConfig vit;
+  if (!NamedVit(options.model, vit)) {
+    return absl::InvalidArgumentError(absl::StrCat("unknown model \"", options.model,
+                                                   "\": vit_tiny, vit_small, vit_base and vit_large are "
+                                                   "known; --width, --depth and --heads change them"));
+  }
+  if (options.width > 0) vit.width = options.width;
+  if (options.depth > 0) vit.depth = options.depth;
+  if (options.heads > 0) vit.heads = options.heads;
+  vit.mlp_width = 4 * vit.width;
+  vit.image_size = view_size;
+  vit.patch_size = view_size / grid;
+  AFTERIMAGE_RETURN_IF_ERROR(vit.Validate());
+  if (vit.width % 4 != 0)
+    return absl::InvalidArgumentError("the sin-cos positions need a width that 4 divides");
+  return vit;
+}
+
+Json RunConfig(const PretrainOptions& options, const VitConfig& vit) {
+  return {{"image_size", vit.image_size},
+          {"patch_size", vit.patch_size},
+          {"width", vit.width},
+          {"depth", vit.depth},
+          {"heads", vit.heads},
+          {"fusion", options.fusion},
+          {"head", options.head},
+          {"target_norm", options.target_norm},
+          {"loss_type", options.loss_type},
+          {"loss_weights", options.loss_weights},
+          {"batch_size", options.batch_size},
+          {"epochs", options.epochs},
+          {"lr", DecimalText(LearningRate(options))},
+          {"min_lr", DecimalText(options.min_lr)},
+          {"warmup_epochs", DecimalText(WarmupEpochs(options))},
+          {"weight_decay", DecimalText(options.weight_decay)},
+          {"beta1", DecimalText(options.beta1)},
+          {"beta2", DecimalText(options.beta2)},
+          {"drop_path", DecimalText(options.drop_path)},
+          {"seed", options.seed}};
+}
+
+absl::StatusOr<VitConfig> VitOfRunConfig(const std::string& config) {
+  const Json json = Json::parse(config, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return absl::DataLossError("the configuration is no JSON object");
+  VitConfig vit;
+  AFTERIMAGE_ASSIGN_OR_RETURN(vit.image_size, IntegerField(json, "image_size"));
+  AFTERIMAGE_ASSIGN_OR_RETURN(vit.patch_size, IntegerField(json, "patch_size"));
+  AFTERIMAGE_ASSIGN_OR_RETURN(vit.width, IntegerField(json, "width"));
+  AFTERIMAGE_ASSIGN_OR_RETURN(vit.depth, IntegerField(json, "depth"));
+  AFTERIMAGE_ASSIGN_OR_RETURN(vit.heads, IntegerField(json, "heads"));
+  vit.mlp_width = 4 * vit.width;
+  return vit;
+}
+
+absl::Status CheckSameConfig(const std::string& before, const Json& now) {
+  const Json old = Json::parse(before, nullptr, /*allow_exceptions=*/false);
+  if (!old.is_object()) return absl::DataLossError("the configuration is no JSON object");
+  for (const auto& [key, value] : now.items()) {
+    const Json other = old.value(key, Json());
+    if (other != value) return Differs(absl::StrCat("\"", key, "\""), other.dump(), value.dump());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckSameData(const StepToken& before, const StepToken& now) {
+  if (before.feature_id != now.feature_id)
+    return Differs("feature id", before.feature_id.Hex(), now.feature_id.Hex());
+  if (before.set_id != now.set_id) return Differs("set", before.set_id.Hex(), now.set_id.Hex());
+  if (before.order.num_view_seeds != now.order.num_view_seeds) {  // the set may have grown
+    return Differs("number of view seeds", absl::StrCat(before.order.num_view_seeds),
+                   absl::StrCat(now.order.num_view_seeds, " (--view-seeds says how many to use)"));
+  }
+  if (before.order != now.order)
+    return Differs("order", before.order.ToCanonical().dump(), now.order.ToCanonical().dump());
+  if (before.global_batch != now.global_batch) {
+    return Differs("global batch", absl::StrCat(before.global_batch), absl::StrCat(now.global_batch));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace afterimage::trainer
