@@ -104,7 +104,7 @@ else
   echo "left out: give labelled held-out images with --test-images"
 fi
 
-key="$("$bin/afterimage" keys --cache "$out/cache" --limit 1)"
+key="$("$bin/afterimage" keys --cache "$out/cache" --limit 1 | cut -d" " -f1)"
 step "summary"
 cat <<EOF
 time      $((SECONDS - started)) s after the build

@@ -17,6 +17,7 @@ using Runner = std::function<absl::Status()>;
 
 void AddInfoCommand(CLI::App& app, Runner& run);
 void AddGetCommand(CLI::App& app, Runner& run);
+void AddKeysCommand(CLI::App& app, Runner& run);
 void AddPictureCommand(CLI::App& app, Runner& run);
 void AddVerifyCommand(CLI::App& app, Runner& run);
 void AddNamesCommand(CLI::App& app, Runner& run);

@@ -14,9 +14,16 @@ int main(int argc, char** argv) {
   afterimage::cli::Runner run;
   afterimage::cli::AddInfoCommand(app, run);
   afterimage::cli::AddGetCommand(app, run);
+  afterimage::cli::AddKeysCommand(app, run);
   afterimage::cli::AddPictureCommand(app, run);
   afterimage::cli::AddVerifyCommand(app, run);
   afterimage::cli::AddNamesCommand(app, run);
+  if (argc > 1 && argv[1][0] != '-' && app.get_subcommand_no_throw(argv[1]) == nullptr) {
+    std::cerr << "afterimage: unknown command '" << argv[1] << "'; there are";
+    for (const CLI::App* command : app.get_subcommands({})) std::cerr << " " << command->get_name();
+    std::cerr << std::endl;
+    return 2;
+  }
   CLI11_PARSE(app, argc, argv);
   const absl::Status status = run();
   if (status.ok()) return 0;

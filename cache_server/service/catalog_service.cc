@@ -1,0 +1,190 @@
+#include "cache_server/service/catalog_service.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "proto/wire/convert.h"
+#include "proto/wire/grpc_status.h"
+#include "proto/wire/versions.h"
+
+namespace afterimage {
+namespace {
+
+constexpr size_t kPieceBytes = 1 << 20;
+constexpr size_t kFailuresPerMessage = 1000;
+
+// Joins the pieces of a message stream whose first message also names something.
+template <typename Request>
+absl::StatusOr<std::string> JoinPieces(grpc::ServerReader<Request>* reader, Request& first,
+                                       uint64_t max_bytes) {
+  if (!reader->Read(&first)) return absl::InvalidArgumentError("no message was sent");
+  std::string content = std::move(*first.mutable_content());
+  for (Request next; reader->Read(&next);) {
+    if (content.size() + next.content().size() > max_bytes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("more than max_transfer_bytes = ", max_bytes, " bytes were sent"));
+    }
+    content += next.content();
+  }
+  return content;
+}
+
+absl::Status SendPieces(const std::string& content, grpc::ServerWriter<v1::BytesPiece>* writer) {
+  v1::BytesPiece piece;
+  for (size_t begin = 0; begin < content.size(); begin += kPieceBytes) {
+    piece.set_content(content.substr(begin, kPieceBytes));
+    if (!writer->Write(piece)) return absl::CancelledError("the client has gone");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+grpc::Status CatalogService::GetCapabilities(grpc::ServerContext*, const v1::GetCapabilitiesRequest*,
+                                             v1::Capabilities* response) {
+  response->set_protocol_version(kProtocolVersion);
+  response->set_feature_block_version(kFeatureBlockVersion);
+  response->set_order_version(kOrderVersion);
+  response->set_description_version(kDescriptionVersion);
+  response->set_server_version(kServerVersion);
+  v1::Limits* limits = response->mutable_limits();
+  limits->set_max_message_bytes(limits_.max_message_bytes);
+  limits->set_max_keys_per_call(limits_.max_keys_per_call);
+  limits->set_max_streams(limits_.max_streams);
+  limits->set_min_credit_bytes(limits_.min_credit_bytes);
+  limits->set_max_credit_bytes(limits_.max_credit_bytes);
+  limits->set_max_units_per_claim(limits_.max_units_per_claim);
+  limits->set_max_transfer_bytes(limits_.max_transfer_bytes);
+  return grpc::Status::OK;
+}
+
+grpc::Status CatalogService::CreateSet(grpc::ServerContext*, const v1::CreateSetRequest* request,
+                                       v1::CreateSetResponse* response) {
+  return ToGrpcStatus([&]() -> absl::Status {
+    AFTERIMAGE_RETURN_IF_ERROR(gate_->CheckServing());
+    AFTERIMAGE_ASSIGN_OR_RETURN(SetDescription description, SetDescription::Parse(request->description()));
+    AFTERIMAGE_ASSIGN_OR_RETURN(description, catalog_->CreateSet(description));
+    response->set_description(description.Serialize());
+    return absl::OkStatus();
+  }());
+}
+
+grpc::Status CatalogService::ListSets(grpc::ServerContext*, const v1::ListSetsRequest*,
+                                      v1::ListSetsResponse* response) {
+  return ToGrpcStatus([&]() -> absl::Status {
+    AFTERIMAGE_ASSIGN_OR_RETURN(std::vector<SetSummary> sets, catalog_->ListSets());
+    for (const SetSummary& set : sets) ToWire(set, response->add_sets());
+    return absl::OkStatus();
+  }());
+}
+
+grpc::Status CatalogService::DescribeSet(grpc::ServerContext*, const v1::DescribeSetRequest* request,
+                                         v1::DescribeSetResponse* response) {
+  return ToGrpcStatus([&]() -> absl::Status {
+    AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 set_id, DigestFromWire("set_id", request->set_id()));
+    AFTERIMAGE_ASSIGN_OR_RETURN(
+        OpenedSet set, sets_->Get(set_id, request->contribute() ? OpenMode::kContribute : OpenMode::kRead));
+    response->set_description(set.store->description().Serialize());
+    return absl::OkStatus();
+  }());
+}
+
+grpc::Status CatalogService::ListFailures(grpc::ServerContext*, const v1::ListFailuresRequest* request,
+                                          grpc::ServerWriter<v1::ListFailuresResponse>* writer) {
+  return ToGrpcStatus([&]() -> absl::Status {
+    AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 set_id, DigestFromWire("set_id", request->set_id()));
+    AFTERIMAGE_ASSIGN_OR_RETURN(std::vector<FailureEntry> failures,
+                                catalog_->ListFailures(set_id, request->limit()));
+    for (size_t begin = 0; begin < failures.size(); begin += kFailuresPerMessage) {
+      v1::ListFailuresResponse response;
+      for (size_t i = begin; i < std::min(failures.size(), begin + kFailuresPerMessage); ++i) {
+        v1::Failure* failure = response.add_failures();
+        ToWire(failures[i].key, failure->mutable_key());
+        failure->set_reason(failures[i].reason);
+      }
+      if (!writer->Write(response)) return absl::CancelledError("the client has gone");
+    }
+    return absl::OkStatus();
+  }());
+}
+
+grpc::Status CatalogService::PutManifest(grpc::ServerContext*,
+                                         grpc::ServerReader<v1::PutManifestRequest>* reader,
+                                         v1::PutManifestResponse*) {
+  return ToGrpcStatus([&]() -> absl::Status {
+    v1::PutManifestRequest first;
+    AFTERIMAGE_ASSIGN_OR_RETURN(std::string content, JoinPieces(reader, first, limits_.max_transfer_bytes));
+    AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 digest, DigestFromWire("digest", first.digest()));
+    AFTERIMAGE_ASSIGN_OR_RETURN(Manifest manifest, Manifest::Parse(AsBytes(content)));
+    if (manifest.digest() != digest) {
+      return absl::DataLossError(absl::StrCat("the manifest was announced as ", digest.Hex(),
+                                              ", what arrived is ", manifest.digest().Hex()));
+    }
+    return catalog_->PutManifest(manifest);
+  }());
+}
+
+grpc::Status CatalogService::GetManifest(grpc::ServerContext*, const v1::GetManifestRequest* request,
+                                         grpc::ServerWriter<v1::BytesPiece>* writer) {
+  return ToGrpcStatus([&]() -> absl::Status {
+    AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 digest, DigestFromWire("digest", request->digest()));
+    AFTERIMAGE_ASSIGN_OR_RETURN(std::shared_ptr<const Manifest> manifest, catalog_->GetManifest(digest));
+    return SendPieces(manifest->Serialize(), writer);
+  }());
+}
+
+grpc::Status CatalogService::ListManifests(grpc::ServerContext*, const v1::ListManifestsRequest*,
+                                           v1::ListManifestsResponse* response) {
+  return ToGrpcStatus([&]() -> absl::Status {
+    AFTERIMAGE_ASSIGN_OR_RETURN(std::vector<Digest256> digests, catalog_->ListManifests());
+    for (const Digest256& digest : digests) response->add_digests(DigestToWire(digest));
+    return absl::OkStatus();
+  }());
+}
+
+grpc::Status CatalogService::PutLabels(grpc::ServerContext*, grpc::ServerReader<v1::PutLabelsRequest>* reader,
+                                       v1::PutLabelsResponse*) {
+  return ToGrpcStatus([&]() -> absl::Status {
+    v1::PutLabelsRequest first;
+    AFTERIMAGE_ASSIGN_OR_RETURN(std::string content, JoinPieces(reader, first, limits_.max_transfer_bytes));
+    AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 manifest, DigestFromWire("manifest", first.manifest()));
+    AFTERIMAGE_ASSIGN_OR_RETURN(LabelTable labels, LabelTable::Parse(AsBytes(content)));
+    return catalog_->PutLabels(manifest, labels);
+  }());
+}
+
+grpc::Status CatalogService::GetLabels(grpc::ServerContext*, const v1::GetLabelsRequest* request,
+                                       grpc::ServerWriter<v1::BytesPiece>* writer) {
+  return ToGrpcStatus([&]() -> absl::Status {
+    AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 manifest, DigestFromWire("manifest", request->manifest()));
+    AFTERIMAGE_ASSIGN_OR_RETURN(LabelTable labels, catalog_->GetLabels(manifest));
+    return SendPieces(labels.Serialize(), writer);
+  }());
+}
+
+grpc::Status CatalogService::SetName(grpc::ServerContext*, const v1::SetNameRequest* request,
+                                     v1::SetNameResponse*) {
+  return ToGrpcStatus([&]() -> absl::Status {
+    AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 target, DigestFromWire("target", request->target()));
+    return catalog_->SetName(request->name(), target, request->replace());
+  }());
+}
+
+grpc::Status CatalogService::RemoveName(grpc::ServerContext*, const v1::RemoveNameRequest* request,
+                                        v1::RemoveNameResponse*) {
+  return ToGrpcStatus(catalog_->RemoveName(request->name()));
+}
+
+grpc::Status CatalogService::ListNames(grpc::ServerContext*, const v1::ListNamesRequest*,
+                                       v1::ListNamesResponse* response) {
+  return ToGrpcStatus([&]() -> absl::Status {
+    AFTERIMAGE_ASSIGN_OR_RETURN(auto names, catalog_->ListNames());
+    for (const auto& [name, digest] : names) (*response->mutable_names())[name] = DigestToWire(digest);
+    return absl::OkStatus();
+  }());
+}
+
+}  // namespace afterimage

@@ -1,0 +1,56 @@
+// The RPCs of proto/afterimage/v1/catalog.proto.
+#pragma once
+
+#include "afterimage/v1/catalog.grpc.pb.h"
+#include "cache_server/service/open_sets.h"
+#include "cache_server/service/service_limits.h"
+#include "cache_server/service/stream_gate.h"
+#include "core/feature/feature_catalog.h"
+
+namespace afterimage {
+
+// Validates and hands over. Thread-safe. The arguments must outlive it.
+class CatalogService final : public v1::Catalog::Service {
+ public:
+  CatalogService(FeatureCatalog* catalog, OpenSets* sets, StreamGate* gate, const ServiceLimits& limits)
+      : catalog_(catalog), sets_(sets), gate_(gate), limits_(limits) {}
+
+  grpc::Status GetCapabilities(grpc::ServerContext*, const v1::GetCapabilitiesRequest*,
+                               v1::Capabilities* response) override;
+
+  grpc::Status CreateSet(grpc::ServerContext*, const v1::CreateSetRequest* request,
+                         v1::CreateSetResponse* response) override;
+  grpc::Status ListSets(grpc::ServerContext*, const v1::ListSetsRequest*,
+                        v1::ListSetsResponse* response) override;
+  grpc::Status DescribeSet(grpc::ServerContext*, const v1::DescribeSetRequest* request,
+                           v1::DescribeSetResponse* response) override;
+  grpc::Status ListFailures(grpc::ServerContext*, const v1::ListFailuresRequest* request,
+                            grpc::ServerWriter<v1::ListFailuresResponse>* writer) override;
+
+  grpc::Status PutManifest(grpc::ServerContext*, grpc::ServerReader<v1::PutManifestRequest>* reader,
+                           v1::PutManifestResponse*) override;
+  grpc::Status GetManifest(grpc::ServerContext*, const v1::GetManifestRequest* request,
+                           grpc::ServerWriter<v1::BytesPiece>* writer) override;
+  grpc::Status ListManifests(grpc::ServerContext*, const v1::ListManifestsRequest*,
+                             v1::ListManifestsResponse* response) override;
+
+  grpc::Status PutLabels(grpc::ServerContext*, grpc::ServerReader<v1::PutLabelsRequest>* reader,
+                         v1::PutLabelsResponse*) override;
+  grpc::Status GetLabels(grpc::ServerContext*, const v1::GetLabelsRequest* request,
+                         grpc::ServerWriter<v1::BytesPiece>* writer) override;
+
+  grpc::Status SetName(grpc::ServerContext*, const v1::SetNameRequest* request,
+                       v1::SetNameResponse*) override;
+  grpc::Status RemoveName(grpc::ServerContext*, const v1::RemoveNameRequest* request,
+                          v1::RemoveNameResponse*) override;
+  grpc::Status ListNames(grpc::ServerContext*, const v1::ListNamesRequest*,
+                         v1::ListNamesResponse* response) override;
+
+ private:
+  FeatureCatalog* const catalog_;
+  OpenSets* const sets_;
+  StreamGate* const gate_;
+  const ServiceLimits limits_;
+};
+
+}  // namespace afterimage

@@ -1,0 +1,220 @@
+#include "cache_server/service/epoch_session.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "afterimage/v1/epochs.grpc.pb.h"  // also how gRPC parses a protobuf message
+#include "core/base/status_macros.h"
+#include "proto/wire/convert.h"
+#include "proto/wire/grpc_status.h"
+#include "proto/wire/versions.h"
+
+namespace afterimage {
+namespace {
+
+// Small records share a message; a message with this much is not worth waiting for more.
+constexpr uint64_t kWantedMessageBytes = 256 << 10;
+constexpr uint64_t kMaxMessageBytes = 1 << 20;
+constexpr std::chrono::microseconds kLinger(500);
+// Room for the header fields beside a block.
+constexpr uint64_t kHeaderBytes = 4 << 10;
+// A client that has been told the end half-closes; one that does not is not waited for.
+constexpr std::chrono::seconds kHalfCloseTimeout(5);
+
+void HeaderOf(const EpochFrame& frame, v1::EpochFrame& header) {
+  header.Clear();
+  header.set_position(frame.position);
+  header.set_occurrence(frame.occurrence);
+  header.set_image(frame.key.image.bytes.data(), frame.key.image.bytes.size());
+  header.set_view_seed(frame.key.view_seed);
+  header.set_mask_index(frame.mask_index);
+  header.set_padding(frame.padding);
+  header.set_state(ToWire(frame.state));
+  if (frame.state == RecordState::kOk) header.set_record_digest(DigestToWire(frame.record_digest));
+  header.set_reason(frame.reason);
+}
+
+}  // namespace
+
+EpochSession::EpochSession(EpochSource* source, OpenSets* sets, StreamGate* gate, const ServiceLimits& limits,
+                           grpc::ServerContext* context, Stream* stream)
+    : source_(source), sets_(sets), gate_(gate), limits_(limits), context_(context), stream_(stream) {}
+
+grpc::Status EpochSession::Run() {
+  absl::StatusOr<std::unique_ptr<StreamGate::Pass>> pass = gate_->Enter();
+  if (!pass.ok()) return ToGrpcStatus(pass.status());
+  absl::StatusOr<EpochRequest> request = ReadRequest();
+  if (!request.ok()) return ToGrpcStatus(request.status());
+  credit_bytes_ = request->credit_bytes;
+  // Held for the source, which opens the set for reading.
+  const absl::StatusOr<OpenedSet> set = sets_->Get(request->set_id, OpenMode::kRead);
+  if (!set.ok()) return ToGrpcStatus(set.status());
+  absl::StatusOr<std::unique_ptr<EpochStream>> frames = source_->Open(*request);
+  if (!frames.ok()) return ToGrpcStatus(frames.status());
+  frames_ = *std::move(frames);
+  context_->AddInitialMetadata(kAcceptedMetadata, "1");
+  stream_->SendInitialMetadata();
+
+  std::thread listener([this] { ListenForCredit(); });
+  std::thread taker([this] { TakeFrames(); });
+  (*pass)->OnStop([this] { Stop(StoppingStatus()); });
+  const absl::Status status = WriteFrames();
+  Stop(status);
+  taker.join();
+  if (!WriteEnd(status)) context_->TryCancel();
+  {
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait_for(lock, kHalfCloseTimeout, [&] { return listener_ended_; })) context_->TryCancel();
+  }
+  listener.join();
+  pass->reset();  // its callback refers to this session
+  return ToGrpcStatus(status);
+}
+
+absl::StatusOr<EpochRequest> EpochSession::ReadRequest() {
+  v1::ReadEpochRequest first;
+  if (!stream_->Read(&first)) return absl::InvalidArgumentError("ReadEpoch: no message was sent");
+  if (!first.has_request())
+    return absl::InvalidArgumentError("ReadEpoch: the first message must be the request");
+  AFTERIMAGE_ASSIGN_OR_RETURN(EpochRequest request, FromWire(first.request()));
+  if (request.credit_bytes < limits_.min_credit_bytes || request.credit_bytes > limits_.max_credit_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat("credit_bytes is ", request.credit_bytes,
+                                                   "; this server takes ", limits_.min_credit_bytes, " to ",
+                                                   limits_.max_credit_bytes));
+  }
+  return request;
+}
+
+void EpochSession::ListenForCredit() {
+  v1::ReadEpochRequest message;
+  while (stream_->Read(&message)) {
+    if (message.message_case() == v1::ReadEpochRequest::kCreditBytes) {
+      ReturnCredit(message.credit_bytes());
+    } else {
+      Stop(absl::InvalidArgumentError("ReadEpoch: after the request only credit may be sent"));
+    }
+  }
+  if (context_->IsCancelled()) Stop(absl::CancelledError("the client has gone"));
+  uint64_t written_bytes = 0;
+  {
+    std::lock_guard lock(mutex_);
+    listener_ended_ = true;
+    credit_by_writing_ = true;
+    written_bytes = outstanding_bytes_ - waiting_bytes_;
+    outstanding_bytes_ = waiting_bytes_;
+    changed_.notify_all();
+  }
+  frames_->ReturnCredit(written_bytes);
+}
+
+void EpochSession::TakeFrames() {
+  while (true) {
+    {
+      // The EpochStream never refuses the frame that is asked for, lest a consumer that holds on to its
+      // frames waits for ever. Such a consumer sits at the other end of the wire and lends credit by itself,
+      // so here a used-up credit is waited for.
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return ended_ || outstanding_bytes_ < credit_bytes_; });
+      if (ended_) return;
+    }
+    absl::StatusOr<std::optional<EpochFrame>> frame = frames_->Next();
+    std::unique_lock lock(mutex_);
+    if (ended_) return;
+    if (!frame.ok() || !frame->has_value()) {
+      ended_ = true;
+      end_ = frame.status();
+    } else if ((*frame)->block.bytes.size() + kHeaderBytes > limits_.max_message_bytes) {
+      ended_ = true;
+      end_ = absl::InvalidArgumentError(
+          absl::StrCat("record ", (*frame)->key.ToString(), " has ", (*frame)->block.bytes.size(),
+                       " bytes, max_message_bytes is ", limits_.max_message_bytes,
+                       ": ask for fewer levels, for a mask's tokens, or for f16"));
+    } else {
+      waiting_bytes_ += (*frame)->CostBytes();
+      outstanding_bytes_ += (*frame)->CostBytes();
+      waiting_.push_back(*std::move(*frame));
+    }
+    const bool is_last = ended_;
+    lock.unlock();  // or the writer would wake only to wait for the lock
+    changed_.notify_all();
+    if (is_last) return;
+  }
+}
+
+absl::Status EpochSession::WriteFrames() {
+  MessageBuilder message(v1::ReadEpochResponse::kFramesFieldNumber, v1::EpochFrame::kBlockFieldNumber);
+  uint64_t cost = 0;
+  absl::Status status;
+  while (NextMessage(message, cost, status)) {
+    if (!stream_->Write(message.Take())) return absl::CancelledError("the client has gone");
+    if (cost > 0) ReturnCredit(cost);
+  }
+  return status;
+}
+
+bool EpochSession::NextMessage(MessageBuilder& message, uint64_t& cost, absl::Status& status) {
+  std::deque<EpochFrame> taken;
+  cost = 0;
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return ended_ || !waiting_.empty(); });
+    if (waiting_bytes_ < kWantedMessageBytes && !ended_) {
+      changed_.wait_for(lock, kLinger, [&] { return ended_ || waiting_bytes_ >= kWantedMessageBytes; });
+    }
+    if (stopped_ || waiting_.empty()) {
+      status = end_;
+      return false;
+    }
+    do {
+      const uint64_t frame_cost = waiting_.front().CostBytes();
+      if (!taken.empty() && cost + frame_cost > kMaxMessageBytes) break;
+      cost += frame_cost;
+      taken.push_back(std::move(waiting_.front()));
+      waiting_.pop_front();
+    } while (!waiting_.empty());
+    waiting_bytes_ -= cost;
+    if (!credit_by_writing_) cost = 0;
+  }
+  v1::EpochFrame header;
+  for (const EpochFrame& frame : taken) {
+    HeaderOf(frame, header);
+    message.Add(header, frame.block);
+  }
+  return true;
+}
+
+void EpochSession::ReturnCredit(uint64_t bytes) {
+  {
+    std::lock_guard lock(mutex_);
+    outstanding_bytes_ -= std::min(bytes, outstanding_bytes_);
+  }
+  changed_.notify_all();
+  frames_->ReturnCredit(bytes);
+}
+
+bool EpochSession::WriteEnd(const absl::Status& status) {
+  if (absl::IsCancelled(status)) return false;
+  v1::ReadEpochResponse last;
+  const grpc::Status wire = ToGrpcStatus(status);  // with its text cut as in a trailer
+  last.mutable_end()->set_code(static_cast<uint32_t>(wire.error_code()));
+  last.mutable_end()->set_message(wire.error_message());
+  MessageBuilder message(v1::ReadEpochResponse::kFramesFieldNumber, v1::EpochFrame::kBlockFieldNumber);
+  message.AppendFields(last);
+  return stream_->Write(message.Take());
+}
+
+void EpochSession::Stop(absl::Status status) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!ended_) end_ = std::move(status);
+    ended_ = true;
+    stopped_ = true;
+    changed_.notify_all();
+  }
+  frames_->Cancel();
+}
+
+}  // namespace afterimage

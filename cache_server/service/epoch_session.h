@@ -1,0 +1,74 @@
+// One ReadEpoch call.
+#pragma once
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/status.h>
+#include <grpcpp/support/sync_stream.h>
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+
+#include "absl/status/status.h"
+#include "afterimage/v1/epochs.pb.h"
+#include "cache_server/service/message_builder.h"
+#include "cache_server/service/open_sets.h"
+#include "cache_server/service/service_limits.h"
+#include "cache_server/service/stream_gate.h"
+#include "core/order/epoch_source.h"
+
+namespace afterimage {
+
+// Three threads: the handler's own writes messages, one takes frames from the EpochStream, one listens for
+// credit. What waits to be written is bounded by the credit, so messages grow by themselves while the socket
+// is busy, and nothing waits while it is not.
+class EpochSession {
+ public:
+  using Stream = grpc::ServerReaderWriter<grpc::ByteBuffer, v1::ReadEpochRequest>;
+
+  // The arguments must outlive the session.
+  EpochSession(EpochSource* source, OpenSets* sets, StreamGate* gate, const ServiceLimits& limits,
+               grpc::ServerContext* context, Stream* stream);
+
+  // Serves the call to its end.
+  grpc::Status Run();
+
+ private:
+  absl::StatusOr<EpochRequest> ReadRequest();
+  void ListenForCredit();  // a thread
+  void TakeFrames();       // a thread
+  absl::Status WriteFrames();
+  // Blocks for frames to write; false at the end, with `status` why. `cost`: what is to be returned once they
+  // are written.
+  bool NextMessage(MessageBuilder& message, uint64_t& cost, absl::Status& status);
+  void ReturnCredit(uint64_t bytes);
+  // The last message; true if it was written.
+  bool WriteEnd(const absl::Status& status);
+  // Everything that waits, wakes; `status` is how the stream ends, unless it has ended before.
+  void Stop(absl::Status status);
+
+  EpochSource* const source_;
+  OpenSets* const sets_;
+  StreamGate* const gate_;
+  const ServiceLimits limits_;
+  grpc::ServerContext* const context_;
+  Stream* const stream_;
+  std::unique_ptr<EpochStream> frames_;
+  uint64_t credit_bytes_ = 0;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<EpochFrame> waiting_;  // taken, not yet written
+  uint64_t waiting_bytes_ = 0;
+  uint64_t outstanding_bytes_ = 0;  // taken, credit not yet returned
+  bool credit_by_writing_ = false;  // the client has half-closed
+  bool listener_ended_ = false;
+  bool ended_ = false;    // no frame comes any more
+  bool stopped_ = false;  // and those that wait are not wanted
+  absl::Status end_;
+};
+
+}  // namespace afterimage

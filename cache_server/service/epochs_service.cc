@@ -1,0 +1,26 @@
+#include "cache_server/service/epochs_service.h"
+
+#include <grpcpp/impl/rpc_service_method.h>
+#include <grpcpp/support/method_handler.h>
+
+#include "afterimage/v1/epochs.grpc.pb.h"  // also how gRPC parses a protobuf message
+#include "cache_server/service/epoch_session.h"
+
+namespace afterimage {
+
+EpochsService::EpochsService(EpochSource* source, OpenSets* sets, StreamGate* gate,
+                             const ServiceLimits& limits)
+    : source_(source), sets_(sets), gate_(gate), limits_(limits) {
+  AddMethod(new grpc::internal::RpcServiceMethod(
+      "/afterimage.v1.Epochs/ReadEpoch", grpc::internal::RpcMethod::BIDI_STREAMING,
+      new grpc::internal::BidiStreamingHandler<EpochsService, v1::ReadEpochRequest, grpc::ByteBuffer>(
+          [](EpochsService* service, grpc::ServerContext* context,
+             grpc::ServerReaderWriter<grpc::ByteBuffer, v1::ReadEpochRequest>* stream) {
+            return EpochSession(service->source_, service->sets_, service->gate_, service->limits_, context,
+                                stream)
+                .Run();
+          },
+          this)));
+}
+
+}  // namespace afterimage

@@ -1,0 +1,24 @@
+// What the service refuses; told to every client by GetCapabilities.
+#pragma once
+
+#include <cstdint>
+
+namespace afterimage {
+
+struct ServiceLimits {
+  // Records of large teachers with many levels in f32 reach tens of megabytes; a stream holds one message at
+  // a time.
+  uint64_t max_message_bytes = 64 << 20;
+  // A call's keys stay below 2 MB.
+  uint32_t max_keys_per_call = 65536;
+  // Each costs a thread or three, and its credit.
+  uint32_t max_streams = 64;
+  uint64_t min_credit_bytes = 1 << 10;
+  uint64_t max_credit_bytes = 1 << 30;
+  // The answer names every wanted key, and must fit into one message.
+  uint32_t max_units_per_claim = 64;
+  // A manifest of 100 million images still fits.
+  uint64_t max_transfer_bytes = uint64_t{4} << 30;
+};
+
+}  // namespace afterimage

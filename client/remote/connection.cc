@@ -1,0 +1,97 @@
+#include "client/remote/connection.h"
+
+#include <grpcpp/channel.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+
+#include <limits>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "afterimage/v1/catalog.grpc.pb.h"
+#include "client/remote/remote_call.h"
+#include "core/base/status_macros.h"
+#include "core/feature/feature_block.h"
+#include "proto/wire/versions.h"
+
+namespace afterimage {
+namespace {
+
+// Frames are bounded by the server's max_message_bytes, which is not known before the first call.
+constexpr int kMaxReceiveBytes = 1 << 30;
+// The HTTP/2 window of a stream: with the bandwidth probe off, what a server may send ahead of a reader that
+// stalls.
+constexpr int kLookaheadBytes = 8 << 20;
+
+absl::StatusOr<std::string> TargetOf(const std::string& address) {
+  if (absl::StartsWith(address, "unix:/")) return address;
+  absl::string_view rest = address;
+  if (absl::ConsumePrefix(&rest, "grpc://") && absl::StrContains(rest, ":") &&
+      !absl::StrContains(rest, "/") && !absl::StrContains(rest, ",")) {
+    return std::string(rest);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("server address ", address, ": expected grpc://HOST:PORT or unix:/PATH"));
+}
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kMaxReceiveBytes);
+  arguments.SetMaxSendMessageSize(-1);                      // the server's limit counts
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a socket of our own, even to the same server
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kLookaheadBytes);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);       // a cache is no web page
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);  // a server that vanished without a word is noticed
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);  // a server that comes back is found soon
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);
+  return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
+}
+
+}  // namespace
+
+Connection::Connection(std::string address, Options options, std::shared_ptr<grpc::Channel> channel)
+    : address_(std::move(address)), options_(options), channel_(std::move(channel)) {}
+
+absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(const std::string& address,
+                                                             const Options& options) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::string target, TargetOf(address));
+  std::shared_ptr<Connection> connection(new Connection(address, options, MakeChannel(target)));
+  AFTERIMAGE_RETURN_IF_ERROR(connection->Handshake());
+  return connection;
+}
+
+absl::Status Connection::Handshake() {
+  const std::unique_ptr<v1::Catalog::Stub> stub = v1::Catalog::NewStub(channel_);
+  AFTERIMAGE_ASSIGN_OR_RETURN(const v1::Capabilities server,
+                              CallUnary<v1::Capabilities>(*this, *stub, &v1::Catalog::Stub::GetCapabilities,
+                                                          v1::GetCapabilitiesRequest()));
+  const struct {
+    const char* what;
+    uint32_t ours;
+    uint32_t theirs;
+  } versions[] = {
+      {"protocol", kProtocolVersion, server.protocol_version()},
+      {"feature block", kFeatureBlockVersion, server.feature_block_version()},
+      {"order", kOrderVersion, server.order_version()},
+      {"set description", kDescriptionVersion, server.description_version()},
+  };
+  for (const auto& version : versions) {
+    if (version.ours == version.theirs) continue;
+    return absl::FailedPreconditionError(absl::StrCat("the server at ", address_, " (release ",
+                                                      server.server_version(), ") has ", version.what,
+                                                      " version ", version.theirs, ", this client has ",
+                                                      version.ours, "; use the same release on both sides"));
+  }
+  limits_.max_message_bytes = server.limits().max_message_bytes();
+  limits_.max_keys_per_call = server.limits().max_keys_per_call();
+  limits_.max_transfer_bytes = server.limits().max_transfer_bytes();
+  return absl::OkStatus();
+}
+
+}  // namespace afterimage

@@ -1,0 +1,58 @@
+// One connection to one server, and what the server said about itself.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace grpc {
+class Channel;
+}
+
+namespace afterimage {
+
+// What the server advertises; requests over a limit are split or refused here already.
+struct RemoteLimits {
+  uint64_t max_message_bytes = 0;
+  uint32_t max_keys_per_call = 0;
+  uint64_t max_transfer_bytes = 0;
+};
+
+// Thread-safe. Reconnects by itself when the server comes back.
+class Connection {
+ public:
+  struct Options {
+    // A call that is not answered by then is DeadlineExceeded.
+    absl::Duration call_timeout = absl::Seconds(60);
+    // Idempotent calls are tried again for so long when the server cannot be reached; who wants to wait
+    // longer asks again.
+    absl::Duration retry_for = absl::Seconds(3);
+    // An epoch stream that owes frames and brings none for so long is given up as Unavailable.
+    absl::Duration stream_timeout = absl::Seconds(120);
+  };
+
+  // `address`: "grpc://host:port" or "unix:/path". Compares versions.
+  // InvalidArgument: no such address. Unavailable: no server answers. FailedPrecondition: it speaks another
+  // version (both told).
+  static absl::StatusOr<std::shared_ptr<Connection>> Open(const std::string& address, const Options& options);
+
+  const std::string& address() const { return address_; }
+  const Options& options() const { return options_; }
+  const RemoteLimits& limits() const { return limits_; }
+  const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+
+ private:
+  Connection(std::string address, Options options, std::shared_ptr<grpc::Channel> channel);
+  absl::Status Handshake();
+
+  const std::string address_;
+  const Options options_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  RemoteLimits limits_;
+};
+
+}  // namespace afterimage

@@ -1,0 +1,34 @@
+#include "client/remote/remote_call.h"
+
+#include <algorithm>
+
+#include "absl/time/clock.h"
+#include "proto/wire/grpc_status.h"
+
+namespace afterimage {
+namespace {
+
+constexpr absl::Duration kFirstPause = absl::Milliseconds(50);
+constexpr absl::Duration kLongestPause = absl::Seconds(1);
+
+}  // namespace
+
+absl::Status RetryWhileUnavailable(const Connection& connection,
+                                   const std::function<absl::Status()>& attempt) {
+  const absl::Time give_up = absl::Now() + connection.options().retry_for;
+  for (absl::Duration pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
+    absl::Status status = attempt();
+    if (!absl::IsUnavailable(status) || absl::Now() + pause > give_up) return status;
+    absl::SleepFor(pause);
+  }
+}
+
+void SetDeadline(const Connection& connection, grpc::ClientContext& context) {
+  context.set_deadline(absl::ToChronoTime(absl::Now() + connection.options().call_timeout));
+}
+
+absl::Status StatusOfCall(const Connection& connection, const grpc::Status& status) {
+  return FromGrpcStatus(status, connection.address());
+}
+
+}  // namespace afterimage

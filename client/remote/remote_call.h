@@ -1,0 +1,53 @@
+// How every short call is made: with a deadline, and again when the server could not be reached.
+#pragma once
+
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+#include <grpcpp/support/status.h>
+
+#include <chrono>
+#include <functional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/remote/connection.h"
+
+namespace afterimage {
+
+// Makes `attempt` until it ends otherwise than Unavailable, or options().retry_for is over, with growing
+// pauses. Only for idempotent calls.
+absl::Status RetryWhileUnavailable(const Connection& connection,
+                                   const std::function<absl::Status()>& attempt);
+
+// Sets the deadline of a short call.
+void SetDeadline(const Connection& connection, grpc::ClientContext& context);
+
+// A unary call of a generated stub, e.g. CallUnary<v1::ListSetsResponse>(connection, *stub,
+// &v1::Catalog::Stub::ListSets, request).
+template <typename Response, typename Stub, typename Request>
+absl::StatusOr<Response> CallUnary(const Connection& connection, Stub& stub,
+                                   grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                                Response*),
+                                   const Request& request);
+
+// The status of a finished call.
+absl::Status StatusOfCall(const Connection& connection, const grpc::Status& status);
+
+template <typename Response, typename Stub, typename Request>
+absl::StatusOr<Response> CallUnary(const Connection& connection, Stub& stub,
+                                   grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                                Response*),
+                                   const Request& request) {
+  Response response;
+  absl::Status status = RetryWhileUnavailable(connection, [&] {
+    grpc::ClientContext context;
+    SetDeadline(connection, context);
+    response.Clear();
+    return StatusOfCall(connection, (stub.*method)(&context, request, &response));
+  });
+  if (!status.ok()) return status;
+  return response;
+}
+
+}  // namespace afterimage

@@ -1,0 +1,279 @@
+#include "client/remote/remote_epoch_source.h"
+
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "afterimage/v1/epochs.grpc.pb.h"
+#include "client/remote/block_pool.h"
+#include "client/remote/remote_call.h"
+#include "core/base/status_macros.h"
+#include "proto/wire/convert.h"
+#include "proto/wire/grpc_status.h"
+#include "proto/wire/versions.h"
+
+namespace afterimage {
+namespace {
+
+// Credit is sent in portions of this part of the whole; sooner when Next waits.
+constexpr uint64_t kCreditPortions = 16;
+
+// A thread receives and parses; Next takes from a queue that the credit bounds.
+class RemoteEpochStream : public EpochStream {
+ public:
+  RemoteEpochStream(std::shared_ptr<Connection> connection, const EpochRequest& request)
+      : connection_(std::move(connection)),
+        request_(request),
+        batch_(std::max<uint64_t>(request.global_batch, 1)),
+        slots_(request.slice.num_ranks == 0 ? SlotRange{0, batch_} : SlotsOfRank(request.slice, batch_)),
+        stub_(v1::Epochs::NewStub(connection_->channel())) {
+    const uint64_t step_end =
+        request_.step_end == 0 ? StepsPerEpoch(request_.order, batch_) : request_.step_end;
+    end_position_ = step_end * batch_;
+    next_position_ = request_.step_begin * batch_ + slots_.begin;
+  }
+
+  ~RemoteEpochStream() override {
+    Cancel();
+    if (receiver_.joinable()) receiver_.join();
+  }
+
+  // Errors as EpochSource::Open.
+  absl::Status Start() {
+    receiver_ = std::thread([this] { Receive(); });
+    std::unique_lock lock(mutex_);
+    const auto timeout = absl::ToChronoMilliseconds(connection_->options().call_timeout);
+    if (!changed_.wait_for(lock, timeout, [&] { return accepted_ || ended_; })) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("the server at ", connection_->address(), " did not answer in time"));
+    }
+    return ended_ && !accepted_ ? end_ : absl::OkStatus();
+  }
+
+  absl::StatusOr<std::optional<EpochFrame>> Next() override {
+    std::unique_lock lock(mutex_);
+    if (ready_.empty() && !ended_) {
+      next_waits_ = true;
+      lock.unlock();
+      SendCredit();  // the server may be waiting for what has not been a portion yet
+      lock.lock();
+      absl::Status waited = WaitForFrame(lock);
+      next_waits_ = false;
+      AFTERIMAGE_RETURN_IF_ERROR(waited);
+    }
+    if (cancelled_) return absl::CancelledError("reading the epoch was cancelled");
+    if (ready_.empty()) {
+      if (!end_.ok()) return end_;
+      return std::nullopt;
+    }
+    std::optional<EpochFrame> frame(std::move(ready_.front()));
+    ready_.pop_front();
+    return frame;
+  }
+
+  void ReturnCredit(uint64_t bytes) override {
+    {
+      std::lock_guard lock(mutex_);
+      const uint64_t repaid = std::min(bytes, lent_bytes_);
+      lent_bytes_ -= repaid;
+      unsent_credit_ += bytes - repaid;
+      if (!next_waits_ && unsent_credit_ < std::max<uint64_t>(request_.credit_bytes / kCreditPortions, 1))
+        return;
+    }
+    SendCredit();
+  }
+
+  void Cancel() override {
+    std::lock_guard lock(mutex_);
+    cancelled_ = true;
+    context_.TryCancel();
+    changed_.notify_all();
+  }
+
+ private:
+  absl::Status WaitForFrame(std::unique_lock<std::mutex>& lock) {
+    const auto timeout = absl::ToChronoMilliseconds(connection_->options().stream_timeout);
+    if (changed_.wait_for(lock, timeout, [&] { return cancelled_ || ended_ || !ready_.empty(); }))
+      return absl::OkStatus();
+    ended_ = true;
+    end_ = absl::UnavailableError(absl::StrCat("the server at ", connection_->address(),
+                                               " has sent nothing for ",
+                                               absl::FormatDuration(connection_->options().stream_timeout),
+                                               ", though it owes position ", next_position_));
+    context_.TryCancel();
+    return end_;
+  }
+
+  // Sends what has been given back. When Next waits and the consumer holds frames for the whole credit, the
+  // server would wait for the consumer and the consumer for the server: then enough for one more frame is
+  // lent, and kept from what is given back later.
+  void SendCredit() {
+    std::lock_guard writing(write_mutex_);
+    v1::ReadEpochRequest message;
+    {
+      std::lock_guard lock(mutex_);
+      uint64_t credit = std::exchange(unsent_credit_, 0);
+      unpaid_bytes_ -= std::min(credit, unpaid_bytes_);
+      if (next_waits_ && ready_.empty() && unpaid_bytes_ >= request_.credit_bytes) {
+        const uint64_t loan = unpaid_bytes_ - request_.credit_bytes + 1;
+        lent_bytes_ += loan;
+        unpaid_bytes_ -= loan;
+        credit += loan;
+      }
+      if (credit == 0 || ended_ || !accepted_) return;
+      message.set_credit_bytes(credit);
+    }
+    if (!writes_closed_) stream_->Write(message);
+  }
+
+  void Receive() {
+    stream_ = stub_->ReadEpoch(&context_);
+    v1::ReadEpochRequest first;
+    ToWire(request_, first.mutable_request());
+    stream_->Write(first);
+    stream_->WaitForInitialMetadata();
+    if (context_.GetServerInitialMetadata().contains(kAcceptedMetadata)) {
+      std::lock_guard lock(mutex_);
+      accepted_ = true;
+      changed_.notify_all();
+    }
+    absl::Status status;
+    bool told_end = false;
+    v1::ReadEpochResponse response;  // one for all: its frames keep their memory
+    while (status.ok() && stream_->Read(&response)) {
+      std::vector<EpochFrame> frames;
+      for (v1::EpochFrame& wire : *response.mutable_frames()) {
+        status = TakeFrame(wire, frames);
+        if (!status.ok()) break;
+      }
+      Deliver(std::move(frames));
+      if (response.has_end()) {
+        told_end = true;
+        if (status.ok()) status = StatusOfEnd(response.end());
+        CloseWrites();
+      }
+    }
+    CloseWrites();
+    if (!status.ok()) context_.TryCancel();
+    const absl::Status finished = StatusOfCall(*connection_, stream_->Finish());
+    if (status.ok() && !told_end) status = finished;
+    if (status.ok()) status = CheckComplete(told_end);
+    std::lock_guard lock(mutex_);
+    if (!ended_) end_ = std::move(status);
+    ended_ = true;
+    changed_.notify_all();
+  }
+
+  absl::Status StatusOfEnd(const v1::EpochEnd& end) {
+    if (end.code() == 0) return absl::OkStatus();
+    // As if it had come in the trailer, where ToGrpcStatus marks it.
+    const absl::Status status(static_cast<absl::StatusCode>(end.code()), end.message());
+    return FromGrpcStatus(ToGrpcStatus(status), connection_->address());
+  }
+
+  absl::Status TakeFrame(v1::EpochFrame& wire, std::vector<EpochFrame>& frames) {
+    EpochFrame frame;
+    frame.position = wire.position();
+    if (frame.position != next_position_ || next_position_ >= end_position_) {
+      return absl::InternalError(absl::StrCat("the server at ", connection_->address(), " sent position ",
+                                              frame.position, ", expected ", next_position_));
+    }
+    AdvancePosition();
+    frame.step = frame.position / batch_;
+    frame.occurrence = wire.occurrence();
+    AFTERIMAGE_ASSIGN_OR_RETURN(frame.key.image, ImageFromWire(wire.image()));
+    frame.key.view_seed = wire.view_seed();
+    frame.mask_index = wire.mask_index();
+    frame.padding = wire.padding();
+    AFTERIMAGE_ASSIGN_OR_RETURN(frame.state, FromWire(wire.state()));
+    frame.reason = std::move(*wire.mutable_reason());
+    if (frame.state == RecordState::kOk) {
+      AFTERIMAGE_ASSIGN_OR_RETURN(frame.record_digest,
+                                  Digest128FromWire("record_digest", wire.record_digest()));
+      // The parser writes into the memory that a string has: the next message finds a used one here.
+      std::string next = pool_->Take();
+      wire.mutable_block()->swap(next);
+      frame.block = pool_->Pin(std::move(next));
+    }
+    frames.push_back(std::move(frame));
+    return absl::OkStatus();
+  }
+
+  void Deliver(std::vector<EpochFrame> frames) {
+    {
+      std::lock_guard lock(mutex_);
+      for (EpochFrame& frame : frames) {
+        unpaid_bytes_ += frame.CostBytes();
+        ready_.push_back(std::move(frame));
+      }
+    }
+    changed_.notify_all();
+  }
+
+  // Positions of the slice: slots_ of every step.
+  void AdvancePosition() {
+    std::lock_guard lock(mutex_);
+    ++next_position_;
+    if (next_position_ % batch_ == slots_.end % batch_)
+      next_position_ += batch_ - (slots_.end - slots_.begin);
+  }
+
+  absl::Status CheckComplete(bool told_end) const {
+    const bool empty_slice = slots_.begin == slots_.end;
+    if (told_end && (empty_slice || next_position_ >= end_position_)) return absl::OkStatus();
+    return absl::InternalError(absl::StrCat("the server at ", connection_->address(),
+                                            " ended the epoch before position ", next_position_));
+  }
+
+  void CloseWrites() {
+    std::lock_guard writing(write_mutex_);
+    if (!std::exchange(writes_closed_, true)) stream_->WritesDone();
+  }
+
+  const std::shared_ptr<Connection> connection_;
+  const EpochRequest request_;
+  // Of a request that makes no sense these are harmless; the server refuses it, and says why.
+  const uint64_t batch_;
+  const SlotRange slots_;
+  uint64_t end_position_ = 0;
+  const std::unique_ptr<v1::Epochs::Stub> stub_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::ReadEpochRequest, v1::ReadEpochResponse>> stream_;
+  std::thread receiver_;
+  const std::shared_ptr<BlockPool> pool_ = std::make_shared<BlockPool>(request_.credit_bytes);
+
+  std::mutex write_mutex_;  // taken before mutex_
+  bool writes_closed_ = false;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<EpochFrame> ready_;
+  uint64_t next_position_ = 0;  // that the server has to send
+  uint64_t unsent_credit_ = 0;  // given back, the server does not know
+  uint64_t unpaid_bytes_ = 0;   // received, as the server counts it
+  uint64_t lent_bytes_ = 0;     // credit sent before it was given back
+  bool next_waits_ = false;
+  bool accepted_ = false;
+  bool cancelled_ = false;
+  bool ended_ = false;  // nothing more comes
+  absl::Status end_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<EpochStream>> RemoteEpochSource::Open(const EpochRequest& request) {
+  auto stream = std::make_unique<RemoteEpochStream>(connection_, request);
+  AFTERIMAGE_RETURN_IF_ERROR(stream->Start());
+  return stream;
+}
+
+}  // namespace afterimage
