@@ -1,6 +1,8 @@
 // afterimage: looks into a cache.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <iostream>
+#include <vector>
 
 #include "client/cli/command.h"
 #include "core/base/stop_signal.h"
@@ -18,9 +20,11 @@ int main(int argc, char** argv) {
   afterimage::cli::AddPictureCommand(app, run);
   afterimage::cli::AddVerifyCommand(app, run);
   afterimage::cli::AddNamesCommand(app, run);
-  if (argc > 1 && argv[1][0] != '-' && app.get_subcommand_no_throw(argv[1]) == nullptr) {
+  const std::vector<CLI::App*> commands = app.get_subcommands({});
+  if (argc > 1 && argv[1][0] != '-' &&
+      std::none_of(commands.begin(), commands.end(), [&](const CLI::App* c) { return c->check_name(argv[1]); })) {
     std::cerr << "afterimage: unknown command '" << argv[1] << "'; there are";
-    for (const CLI::App* command : app.get_subcommands({})) std::cerr << " " << command->get_name();
+    for (const CLI::App* command : commands) std::cerr << " " << command->get_name();
     std::cerr << std::endl;
     return 2;
   }
