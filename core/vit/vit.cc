@@ -71,8 +71,9 @@ at::Tensor ClassRowImportance(const at::Tensor& q, const at::Tensor& k) {
   const at::ScalarType type = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(-1)));
   const at::Tensor query = q.slice(2, 0, 1).to(type) * scale;
-  const at::Tensor row =
-      at::softmax(at::matmul(query, k.to(type).transpose(-2, -1)), -1).squeeze(2).slice(2, 1);
+  // Products and sums: a matrix product of a single row has other bits at other places of the batch, since MKL
+  // looks at the alignment of the result.
+  const at::Tensor row = at::softmax((query * k.to(type)).sum(-1), -1).slice(2, 1);
   // Head by head: the order of this sum must not depend on the shape of the batch, as a reduction's may.
   const int64_t heads = row.size(1);
   at::Tensor sum = row.select(1, 0);

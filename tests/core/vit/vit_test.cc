@@ -134,6 +134,23 @@ TEST(VitForwardTest, ImportanceIsTheClassRowOfTheLastSoftmax) {
   EXPECT_LE(LargestDifference(output.importance, map.mean(1).select(1, 0).slice(1, 1)), 1e-14);
 }
 
+TEST(VitForwardTest, ASampleHasTheSameBitsAtEveryPlaceOfTheBatch) {
+  at::manual_seed(5);
+  for (const int64_t image_size : {28, 32, 36, 40}) {  // 50, 65, 82 and 101 tokens
+    SCOPED_TRACE(image_size);
+    const VitConfig config{
+        .image_size = image_size, .patch_size = 4, .width = 96, .depth = 2, .heads = 3, .mlp_width = 192};
+    ParameterMap parameters;
+    for (const auto& [name, shape] : VitParameterShapes(config)) parameters[name] = at::randn(shape) * 0.2;
+    const at::Tensor rows = at::randn({1, config.num_patches(), 3 * 4 * 4}).expand({16, -1, -1}).contiguous();
+    const VitOutput output = VitForward(config, parameters, rows, {.with_importance = true});
+    for (int64_t i = 1; i < 16; ++i) {
+      EXPECT_TRUE(at::equal(output.importance[i], output.importance[0])) << i;
+      for (const at::Tensor& hidden : output.hidden) EXPECT_TRUE(at::equal(hidden[i], hidden[0])) << i;
+    }
+  }
+}
+
 TEST(VitForwardTest, DropPathScalesEachBranchOfEachSample) {
   at::manual_seed(4);
   const VitConfig config = SmallConfig();
