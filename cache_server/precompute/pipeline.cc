@@ -120,36 +120,39 @@ void PrecomputePipeline::ClaimLoop() {
       if (WaitForStop(static_cast<int>(absl::ToInt64Milliseconds(options_.wait_for_others)))) return;
       continue;
     }
+    // All are held before the first is fed: feeding takes as long as the teacher does, and held units are renewed.
+    std::vector<std::shared_ptr<UnitInProgress>> held;
     for (ClaimedUnit& claimed : result->units) {
       records_claimed += claimed.wanted.size();
       ++units_claimed;
-      if (absl::Status status = FeedUnit(std::move(claimed)); !status.ok()) return Fail(status);
+      absl::StatusOr<std::shared_ptr<UnitInProgress>> unit = HoldUnit(std::move(claimed));
+      if (!unit.ok()) return Fail(unit.status());
+      if (*unit != nullptr) held.push_back(*std::move(unit));
     }
+    for (const auto& unit : held) FeedUnit(unit);
   }
 }
 
-absl::Status PrecomputePipeline::FeedUnit(ClaimedUnit claimed) {
+absl::StatusOr<std::shared_ptr<UnitInProgress>> PrecomputePipeline::HoldUnit(ClaimedUnit claimed) {
   const std::string name = claimed.lease.unit.ToString();
   absl::StatusOr<std::unique_ptr<UnitWriter>> writer = set_.publisher->Open(claimed.lease);
-  if (absl::IsFailedPrecondition(writer.status())) return absl::OkStatus();  // somebody else's by now
+  if (absl::IsFailedPrecondition(writer.status())) return nullptr;  // somebody else's by now
   if (!writer.ok()) return WithContext(writer.status(), absl::StrCat("open unit ", name));
   auto unit = std::make_shared<UnitInProgress>(std::move(claimed), *std::move(writer));
-  {
-    std::lock_guard lock(mutex_);
-    active_.push_back(unit);
-  }
+  std::lock_guard lock(mutex_);
+  active_.push_back(unit);
+  return unit;
+}
+
+void PrecomputePipeline::FeedUnit(const std::shared_ptr<UnitInProgress>& unit) {
   const std::vector<RecordKey>& wanted = unit->claimed().wanted;
-  if (wanted.empty()) {
-    publish_queue_.Push(unit);
-    return absl::OkStatus();
-  }
-  for (size_t first = 0; first < wanted.size() && !Stopping();) {
+  if (wanted.empty()) publish_queue_.Push(unit);
+  for (size_t first = 0; first < wanted.size() && !Stopping() && !unit->abandoned();) {
     size_t end = first + 1;
     while (end < wanted.size() && wanted[end].image == wanted[first].image) ++end;
-    if (!image_queue_.Push({unit, first, end - first})) break;
+    if (!image_queue_.Push({unit, first, end - first})) return;
     first = end;
   }
-  return absl::OkStatus();
 }
 
 void PrecomputePipeline::DecodeLoop() {

@@ -80,7 +80,9 @@ class PrecomputePipeline {
   void PublishLoop();
   void RenewLoop();
 
-  absl::Status FeedUnit(ClaimedUnit claimed);
+  // Opens its writer and keeps its lease alive from now on; null when the lease is no longer ours.
+  absl::StatusOr<std::shared_ptr<UnitInProgress>> HoldUnit(ClaimedUnit claimed);
+  void FeedUnit(const std::shared_ptr<UnitInProgress>& unit);
   void DecodeImageTask(const ImageTask& task);
   void RunTeacher(std::vector<ViewTask>& batch);
   void ReportProgress(Progress* progress);
