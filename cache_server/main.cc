@@ -13,6 +13,7 @@
 #include "cache_server/storage/folder_catalog.h"
 #include "core/base/files.h"
 #include "core/base/stop_signal.h"
+#include "core/base/usage_error.h"
 #include "core/order/epoch_reader.h"
 
 namespace afterimage {
@@ -121,7 +122,12 @@ int Main(int argc, char** argv) {
   app.add_option("--quota", flags.quota_bytes,
                  "Bytes that each set may take on the disk, e.g. 500GB; 0: no limit")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true));
-  CLI11_PARSE(app, argc, argv);
+  app.failure_message(UsageError<CLI::App, CLI::Error>);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kUsageExitStatus;
+  }
   return Serve(flags);
 }
 

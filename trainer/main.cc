@@ -6,6 +6,7 @@
 
 #include "core/base/openmp.h"
 #include "core/base/stop_signal.h"
+#include "core/base/usage_error.h"
 #include "trainer/cli/command.h"
 
 namespace afterimage::trainer {
@@ -25,25 +26,17 @@ int Main(int argc, char** argv) {
       "Trains teachers and students. `afterimage-train COMMAND --help` lists the flags of a command.",
       "afterimage-train");
   app.require_subcommand(1);
+  app.failure_message(UsageError<CLI::App, CLI::Error>);
   CommandBody chosen;
   AddPretrainCommand(app, chosen);
   AddSuperviseCommand(app, chosen);
   AddKnnCommand(app, chosen);
   AddExportCommand(app, chosen);
-  if (argc > 1 && argv[1][0] != '-') {
-    std::string known;
-    bool found = false;
-    for (const CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) {
-      found = found || command->get_name() == argv[1];
-      known += " " + command->get_name();
-    }
-    if (!found) {
-      std::fprintf(stderr, "afterimage-train: unknown command \"%s\"; there are:%s\n", argv[1],
-                   known.c_str());
-      return 2;
-    }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kUsageExitStatus;
   }
-  CLI11_PARSE(app, argc, argv);
   return chosen();
 }
 

@@ -17,6 +17,7 @@
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
+#include "core/base/usage_error.h"
 #include "core/feature/image_index.h"
 
 namespace afterimage {
@@ -160,7 +161,12 @@ int main(int argc, char** argv) {
   CLI::App app("Fills a cache with the features that a frozen teacher computes: once for all trainings.", "afterimage-precompute");
   afterimage::PrecomputeOptions options;
   afterimage::DeclarePrecomputeFlags(app, options);
-  CLI11_PARSE(app, argc, argv);
+  app.failure_message(afterimage::UsageError<CLI::App, CLI::Error>);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : afterimage::kUsageExitStatus;
+  }
   const absl::Status status = afterimage::Run(std::move(options));
   if (status.ok()) return 0;
   std::cerr << "afterimage-precompute: " << status.message() << std::endl;

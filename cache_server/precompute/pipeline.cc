@@ -23,6 +23,7 @@ constexpr size_t kPublishQueue = 2;
 // A partial batch runs when nothing came for so long: the claimer may be waiting for this very unit to be finished.
 constexpr std::chrono::milliseconds kBatchPatience{100};
 constexpr absl::Duration kTargetClaim = absl::Seconds(60);
+constexpr int kLookMilliseconds = 20;
 
 }  // namespace
 
@@ -82,7 +83,10 @@ absl::StatusOr<PipelineReport> PrecomputePipeline::Run(Progress* progress) {
   renewer.join();
 
   std::lock_guard lock(mutex_);
-  for (const auto& unit : active_) set_.ledger->Release(unit->lease()).IgnoreError();
+  for (const auto& unit : active_) {
+    // Each call waits for a server that is away; its leases run out by themselves.
+    if (absl::IsUnavailable(set_.ledger->Release(unit->lease()))) break;
+  }
   report_.elapsed = absl::Now() - start;
   report_.complete = all_complete_;
   if (!error_.ok()) return error_;
@@ -97,6 +101,7 @@ void PrecomputePipeline::ClaimLoop() {
   const absl::Time start = absl::Now();
   uint64_t records_claimed = 0, units_claimed = 0;
   while (!Stopping()) {
+    const uint64_t published = units_published_;
     ClaimRequest request;
     request.manifest = images_->manifest().digest();
     request.num_view_seeds = options_.num_view_seeds;
@@ -117,7 +122,9 @@ void PrecomputePipeline::ClaimLoop() {
       return;
     }
     if (result->units.empty()) {
-      if (WaitForStop(static_cast<int>(absl::ToInt64Milliseconds(options_.wait_for_others)))) return;
+      // Others have the rest, or we do: then publishing it is the news to wait for.
+      const absl::Time next_look = absl::Now() + options_.wait_for_others;
+      while (!Stopping() && units_published_ == published && absl::Now() < next_look) WaitForStop(kLookMilliseconds);
       continue;
     }
     // All are held before the first is fed: feeding takes as long as the teacher does, and held units are renewed.
@@ -150,6 +157,7 @@ void PrecomputePipeline::FeedUnit(const std::shared_ptr<UnitInProgress>& unit) {
   for (size_t first = 0; first < wanted.size() && !Stopping() && !unit->abandoned();) {
     size_t end = first + 1;
     while (end < wanted.size() && wanted[end].image == wanted[first].image) ++end;
+    views_underway_ += end - first;
     if (!image_queue_.Push({unit, first, end - first})) return;
     first = end;
   }
@@ -161,7 +169,11 @@ void PrecomputePipeline::DecodeLoop() {
       image_queue_.Abort();
       return;
     }
-    if (!task->unit->abandoned()) DecodeImageTask(*task);
+    if (task->unit->abandoned()) {
+      views_underway_ -= task->count;
+    } else {
+      DecodeImageTask(*task);
+    }
   }
 }
 
@@ -174,6 +186,7 @@ void PrecomputePipeline::DecodeImageTask(const ImageTask& task) {
   for (size_t i = 0; i < task.count; ++i) {
     const size_t index = task.first + i;
     if (!image.ok()) {
+      --views_underway_;
       const std::string reason = absl::StrCat(images_->NameOf(key), ": ", image.status().message());
       if (!encode_queue_.Push({task.unit, index, {}, reason})) return;
       continue;
@@ -192,8 +205,9 @@ void PrecomputePipeline::TeacherLoop(Progress* progress) {
     std::optional<ViewTask> task = view_queue_.PopFor(kBatchPatience);
     if (Stopping()) break;
     if (task.has_value()) {
+      --views_underway_;
       if (!task->unit->abandoned()) batch.push_back(*std::move(task));
-      if (batch.size() < options_.views_per_call) continue;
+      if (batch.size() < options_.views_per_call && views_underway_ > 0) continue;
     }
     if (!batch.empty()) RunTeacher(batch);
     batch.clear();
@@ -261,6 +275,7 @@ void PrecomputePipeline::PublishLoop() {
       continue;
     }
     ++report_.units;
+    ++units_published_;
     report_.records += unit->claimed().wanted.size();
     report_.failed += unit->num_failed();
     report_.bytes += published->bytes_written;
@@ -281,6 +296,7 @@ void PrecomputePipeline::RenewLoop() {
       active = active_;
     }
     for (const auto& unit : active) {
+      if (failed_ || finished_) break;
       absl::StatusOr<absl::Time> expires = set_.ledger->Renew(unit->lease(), options_.lease_duration);
       if (expires.ok()) {
         unit->SetExpiry(*expires);

@@ -110,6 +110,8 @@ class PrecomputePipeline {
   std::atomic<bool> finished_{false};
   std::atomic<uint64_t> records_computed_{0};
   std::atomic<uint64_t> records_present_{0};
+  std::atomic<uint64_t> units_published_{0};
+  std::atomic<uint64_t> views_underway_{0};   // claimed, and not yet with the teacher: none left = no reason to wait for a full batch
   std::atomic<bool> all_complete_{false};
 };
 

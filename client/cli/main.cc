@@ -1,16 +1,16 @@
 // afterimage: looks into a cache.
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <iostream>
-#include <vector>
 
 #include "client/cli/command.h"
 #include "core/base/stop_signal.h"
+#include "core/base/usage_error.h"
 
 int main(int argc, char** argv) {
   afterimage::InstallStopSignalHandlers();
   CLI::App app("Looks into a cache of teacher features.", "afterimage");
   app.require_subcommand(1);
+  app.failure_message(afterimage::UsageError<CLI::App, CLI::Error>);
   app.set_version_flag("--version", AFTERIMAGE_VERSION);
   app.footer("Commands tell their flags: afterimage COMMAND --help");
   afterimage::cli::Runner run;
@@ -20,15 +20,11 @@ int main(int argc, char** argv) {
   afterimage::cli::AddPictureCommand(app, run);
   afterimage::cli::AddVerifyCommand(app, run);
   afterimage::cli::AddNamesCommand(app, run);
-  const std::vector<CLI::App*> commands = app.get_subcommands({});
-  if (argc > 1 && argv[1][0] != '-' &&
-      std::none_of(commands.begin(), commands.end(), [&](const CLI::App* c) { return c->check_name(argv[1]); })) {
-    std::cerr << "afterimage: unknown command '" << argv[1] << "'; there are";
-    for (const CLI::App* command : commands) std::cerr << " " << command->get_name();
-    std::cerr << std::endl;
-    return 2;
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : afterimage::kUsageExitStatus;
   }
-  CLI11_PARSE(app, argc, argv);
   const absl::Status status = run();
   if (status.ok()) return 0;
   std::cerr << "afterimage: " << status.message() << std::endl;

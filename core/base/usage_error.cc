@@ -18,7 +18,8 @@ size_t Distance(const std::string& a, const std::string& b) {
   for (size_t i = 1; i <= a.size(); ++i) {
     rows[i][0] = i;
     for (size_t j = 1; j <= b.size(); ++j) {
-      rows[i][j] = std::min({rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (a[i - 1] != b[j - 1])});
+      rows[i][j] =
+          std::min({rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (a[i - 1] != b[j - 1])});
       if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
         rows[i][j] = std::min(rows[i][j], rows[i - 2][j - 2] + 1);
       }
@@ -42,13 +43,15 @@ std::string NearestName(const std::string& word, const std::vector<std::string>&
 }
 
 std::string UnknownWordText(const std::string& command, const std::string& word,
-                            const std::vector<std::string>& flags, const std::vector<std::string>& subcommands) {
+                            const std::vector<std::string>& flags,
+                            const std::vector<std::string>& subcommands) {
   const bool is_flag = absl::StartsWith(word, "-");
   const char* const kind = is_flag ? "flag" : subcommands.empty() ? "argument" : "command";
   std::string text = absl::StrCat(command, ": unknown ", kind, " \"", word, "\"");
   const std::string nearest = NearestName(word.substr(0, word.find('=')), is_flag ? flags : subcommands);
   if (!nearest.empty()) absl::StrAppend(&text, "; did you mean \"", nearest, "\"?");
-  if (!is_flag && !subcommands.empty()) absl::StrAppend(&text, "; commands: ", absl::StrJoin(subcommands, ", "));
+  if (!is_flag && !subcommands.empty())
+    absl::StrAppend(&text, "; commands: ", absl::StrJoin(subcommands, ", "));
   return text;
 }
 

@@ -6,13 +6,17 @@
 
 namespace afterimage {
 
+// The exit status of a program that was started in a way that it does not understand, as shells have it.
+inline constexpr int kUsageExitStatus = 2;
+
 // Of `names` the one that `word` is most likely a misspelling of; empty when none is near.
 std::string NearestName(const std::string& word, const std::vector<std::string>& names);
 
 // "<command>: unknown flag "<word>"; did you mean "--cache"?": for a `word` that is no flag or subcommand of
 // `command`. The subcommands that there are, if any, are listed.
 std::string UnknownWordText(const std::string& command, const std::string& word,
-                            const std::vector<std::string>& flags, const std::vector<std::string>& subcommands);
+                            const std::vector<std::string>& flags,
+                            const std::vector<std::string>& subcommands);
 
 // For CLI::App::failure_message, as UsageError<CLI::App, CLI::Error>. An unknown word comes before what is
 // missing: who writes --cahce has not forgotten --cache. A template, since core does not know the library.

@@ -91,7 +91,8 @@ Finished ChildProcess::Wait(absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
   while (Running() && absl::Now() < deadline) absl::SleepFor(kLook);
   if (running_) {
-    ADD_FAILURE() << "still running after " << absl::FormatDuration(timeout) << "; it printed:\n" << Out() << Err();
+    ADD_FAILURE() << "still running after " << absl::FormatDuration(timeout) << "; it printed:\n"
+                  << Out() << Err();
     kill(pid_, SIGKILL);
     Reap(/*block=*/true);
     status_ = -1;

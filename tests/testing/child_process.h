@@ -20,8 +20,8 @@ struct Finished {
   std::string Text() const { return out + err; }
 };
 
-// Starts at once; killed when the object goes, or when the thread that made it ends. What it prints is kept in
-// memory and can be read at any time. One thread at a time.
+// Starts at once; killed when the object goes, or when the thread that made it ends. What it prints is kept
+// in memory and can be read at any time. One thread at a time.
 class ChildProcess {
  public:
   // argv[0] is the path of the program. Its environment is ours and OMP_WAIT_POLICY=PASSIVE.

@@ -23,7 +23,8 @@ TEST(UnknownWordTextTest, NamesTheWordAndWhatThereIs) {
             "afterimage: unknown command \"inof\"; did you mean \"info\"?; commands: info, get");
   EXPECT_EQ(UnknownWordText("afterimage", "paint", {"--help"}, {"info", "get"}),
             "afterimage: unknown command \"paint\"; commands: info, get");
-  EXPECT_EQ(UnknownWordText("afterimage-server", "word", {"--cache"}, {}), "afterimage-server: unknown argument \"word\"");
+  EXPECT_EQ(UnknownWordText("afterimage-server", "word", {"--cache"}, {}),
+            "afterimage-server: unknown argument \"word\"");
 }
 
 }  // namespace
