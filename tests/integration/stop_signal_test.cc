@@ -136,7 +136,8 @@ TEST_F(StopSignalTest, SuperviseSavesAndGoesOn) {
                          "1"};
   for (const int signal : {SIGINT, SIGTERM}) {
     ChildProcess trainer(Command("afterimage-train", run));
-    absl::SleepFor(absl::Seconds(2));
+    ASSERT_TRUE(trainer.WaitUntilItCatches(signal));
+    absl::SleepFor(absl::Seconds(1));  // most likely within a step
     trainer.Signal(signal);
     const Finished stopped = trainer.Wait(kPrompt);
     EXPECT_EQ(stopped.status, kStoppedExitStatus) << stopped.Text();
@@ -147,7 +148,8 @@ TEST_F(StopSignalTest, VerifyStops) {
   ASSERT_EQ(Precompute(Path("cache"), {"--view-seeds", "4"}).status, 0);
   // Seeds that are not stored are looked for all the same, for as long as it takes.
   ChildProcess verify(Command("afterimage", {"verify", "--cache", Path("cache"), "--view-seeds", "200000"}));
-  absl::SleepFor(absl::Seconds(1));
+  ASSERT_TRUE(verify.WaitUntilItCatches(SIGINT));
+  absl::SleepFor(absl::Milliseconds(300));
   verify.Signal(SIGINT);
   const Finished stopped = verify.Wait(kPrompt);
   EXPECT_EQ(stopped.status, kStoppedExitStatus) << stopped.Text();

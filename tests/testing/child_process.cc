@@ -11,6 +11,7 @@
 #include <fstream>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 
@@ -85,6 +86,18 @@ bool ChildProcess::Running() { return !Reap(/*block=*/false); }
 
 void ChildProcess::Signal(int signal) const {
   if (running_) kill(pid_, signal);
+}
+
+bool ChildProcess::WaitUntilItCatches(int signal, absl::Duration timeout) {
+  const absl::Time deadline = absl::Now() + timeout;
+  for (; Running() && absl::Now() < deadline; absl::SleepFor(kLook)) {
+    std::ifstream status(absl::StrCat("/proc/", pid_, "/status"));
+    for (std::string line; std::getline(status, line);) {
+      // A bit for each signal, the lowest for signal 1.
+      if (line.starts_with("SigCgt:") && (std::stoull(line.substr(7), nullptr, 16) >> (signal - 1) & 1) != 0) return true;
+    }
+  }
+  return false;
 }
 
 Finished ChildProcess::Wait(absl::Duration timeout) {

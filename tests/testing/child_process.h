@@ -33,6 +33,8 @@ class ChildProcess {
   pid_t pid() const { return pid_; }
   bool Running();
   void Signal(int signal) const;
+  // Until the program has a handler of its own for `signal`; false when it ended, or at `timeout`.
+  bool WaitUntilItCatches(int signal, absl::Duration timeout = absl::Seconds(60));
   // Waits for the end. After `timeout` the test fails with what was printed, and the program is killed.
   Finished Wait(absl::Duration timeout = absl::Seconds(60));
   // Until standard output or error holds `text`; false when the program ended without it, or at `timeout`.
