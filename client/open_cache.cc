@@ -27,7 +27,11 @@ absl::StatusOr<OpenedCache> OpenFolder(const std::string& path, const OpenCacheO
   folder.create = options.create;
   folder.quota_bytes = options.quota_bytes;
   OpenedCache opened{path, /*is_remote=*/false};
-  AFTERIMAGE_ASSIGN_OR_RETURN(opened.catalog, FolderCatalog::Open(path, std::move(folder)));
+  AFTERIMAGE_ASSIGN_OR_RETURN(std::unique_ptr<FolderCatalog> catalog, FolderCatalog::Open(path, std::move(folder)));
+  opened.mark_damaged = [catalog = catalog.get()](const Digest256& set_id, const std::vector<RecordKey>& keys) {
+    return catalog->MarkDamaged(set_id, keys);
+  };
+  opened.catalog = std::move(catalog);
   EpochReader::Options reader;
   reader.num_threads = options.reader_threads;
   opened.epoch_source = std::make_unique<EpochReader>(opened.catalog.get(), reader);

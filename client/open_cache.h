@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/feature/feature_catalog.h"
@@ -25,6 +27,8 @@ struct OpenedCache {
   bool is_remote = false;                     // a server answers; false: an embedded store in this process
   std::unique_ptr<FeatureCatalog> catalog;    // never null; thread-safe
   std::unique_ptr<EpochSource> epoch_source;  // never null; thread-safe; reads what `catalog` holds
+  // Of a folder: the next precompute wants these records of the set again. Null for a server: repair where the folder is.
+  std::function<absl::Status(const Digest256& set_id, const std::vector<RecordKey>& keys)> mark_damaged;
 };
 
 // Opens a cache:

@@ -5,7 +5,6 @@
 #include <string>
 
 #include "core/base/openmp.h"
-#include "core/base/stop_signal.h"
 #include "core/base/usage_error.h"
 #include "trainer/cli/command.h"
 
@@ -21,7 +20,6 @@ namespace {
 int Main(int argc, char** argv) {
   ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // cuBLAS gives equal results only with a fixed workspace
   UsePassiveOpenMp(argv);
-  InstallStopSignalHandlers();
   CLI::App app(
       "Trains teachers and students. `afterimage-train COMMAND --help` lists the flags of a command.",
       "afterimage-train");

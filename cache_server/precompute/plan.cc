@@ -11,6 +11,7 @@
 #include "cache_server/precompute/encode_for_set.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
+#include "core/base/stop_signal.h"
 #include "core/feature/feature_block.h"
 #include "core/image/decode.h"
 #include "core/view/view.h"
@@ -42,6 +43,7 @@ absl::StatusOr<Plan> MakePlan(const PlanInput& input, const ImageIndex& images, 
   const size_t stride = std::max<size_t>(1, keys.size() / kProbeImages);
   const absl::Time decode_start = absl::Now();
   for (size_t i = 0; i < keys.size() && views.size() < kProbeImages; i += stride) {
+    if (StopRequested()) return absl::CancelledError("stopped while planning; nothing was computed");
     absl::StatusOr<RgbImage> image = images.ReadImage(keys[i]);
     if (!image.ok()) {
       if (first_error.ok()) first_error = WithContext(image.status(), images.NameOf(keys[i]));
@@ -69,7 +71,7 @@ absl::StatusOr<Plan> MakePlan(const PlanInput& input, const ImageIndex& images, 
   do {
     AFTERIMAGE_RETURN_IF_ERROR(teacher.Run(all.first(micro_batch), input.description.set.levels).status());
     views_run += micro_batch;
-  } while (absl::Now() - teacher_start < kProbeTime / 2);
+  } while (absl::Now() - teacher_start < kProbeTime / 2 && !StopRequested());
   const double teacher_rate = Rate(views_run, absl::Now() - teacher_start);
 
   Plan plan;

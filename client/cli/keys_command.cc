@@ -4,7 +4,6 @@
 
 #include "client/cli/command.h"
 #include "core/base/status_macros.h"
-#include "core/base/stop_signal.h"
 
 namespace afterimage::cli {
 namespace {
@@ -22,7 +21,6 @@ absl::Status RunKeys(const KeysFlags& flags) {
     const absl::StatusOr<LabelTable> labels = cache.catalog->GetLabels(digest);
     if (!labels.ok() && !absl::IsNotFound(labels.status())) return labels.status();
     for (size_t i = 0; i < manifest->num_keys(); ++i) {
-      if (StopRequested()) return absl::CancelledError("stopped");
       if (flags.limit != 0 && printed == flags.limit) return absl::OkStatus();
       std::cout << manifest->keys()[i].Hex();
       if (labels.ok()) {

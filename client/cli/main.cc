@@ -7,7 +7,6 @@
 #include "core/base/usage_error.h"
 
 int main(int argc, char** argv) {
-  afterimage::InstallStopSignalHandlers();
   CLI::App app("Looks into a cache of teacher features.", "afterimage");
   app.require_subcommand(1);
   app.failure_message(afterimage::UsageError<CLI::App, CLI::Error>);

@@ -15,6 +15,7 @@ namespace {
 
 struct VerifyFlags : SetFlags {
   bool json = false;
+  bool repair = false;
   uint32_t view_seeds = 0;
 };
 
@@ -25,12 +26,18 @@ struct Counts {
 constexpr size_t kKeysPerRead = 64;
 
 absl::Status RunVerify(const VerifyFlags& flags) {
+  InstallStopSignalHandlers();
   AFTERIMAGE_ASSIGN_OR_RETURN(const SelectedSet selected, OpenSelectedSet(flags));
+  if (flags.repair && selected.cache.mark_damaged == nullptr) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--repair needs the cache's folder, and ", selected.cache.address, " is a server: run it where the folder is"));
+  }
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<ImageKey> keys, KeysOfSet(*selected.cache.catalog, selected.summary));
   const uint32_t view_seeds = flags.view_seeds != 0 ? flags.view_seeds : selected.summary.num_view_seeds;
 
   Counts counts;
   std::vector<std::string> damage;
+  std::vector<RecordKey> damaged_keys;
   uint64_t done = 0;
   Progress progress({.label = "verify", .unit = "records", .total = keys.size() * uint64_t{view_seeds},
                      .style = flags.json ? Progress::Style::kJson : Progress::Style::kAutomatic});
@@ -45,6 +52,7 @@ absl::Status RunVerify(const VerifyFlags& flags) {
           case RecordState::kDamaged:
             ++counts.damaged;
             damage.push_back(result.reason);
+            damaged_keys.push_back(wanted[index]);
             break;
           case RecordState::kOk: {
             // A whole block travels unread: look into every section.
@@ -55,6 +63,7 @@ absl::Status RunVerify(const VerifyFlags& flags) {
             } else {
               ++counts.damaged;
               damage.push_back(absl::StrCat(wanted[index].ToString(), ": ", whole.message()));
+              damaged_keys.push_back(wanted[index]);
             }
             break;
           }
@@ -75,6 +84,11 @@ absl::Status RunVerify(const VerifyFlags& flags) {
                                  counts.damaged);
     for (const std::string& line : damage) std::cout << "  " << line << "\n";
   }
+  if (flags.repair && counts.damaged > 0) {
+    AFTERIMAGE_RETURN_IF_ERROR(selected.cache.mark_damaged(selected.summary.id, damaged_keys));
+    if (!flags.json) std::cout << "noted; the command that filled this cache computes these records again\n";
+    return absl::OkStatus();
+  }
   if (counts.damaged > 0) {
     return absl::DataLossError(absl::StrCat(counts.damaged, " damaged records in set ", selected.summary.id.Hex()));
   }
@@ -88,6 +102,7 @@ void AddVerifyCommand(CLI::App& app, Runner& run) {
   CLI::App* command = app.add_subcommand("verify", "read every record of a set and check every checksum");
   AddSetFlags(*command, *flags);
   command->add_option("--view-seeds", flags->view_seeds, "check seeds 0..N-1 (0 = those that are stored)")->capture_default_str();
+  command->add_flag("--repair", flags->repair, "note the damaged records, so that the next precompute makes them again");
   command->add_flag("--json", flags->json, "JSON for machines");
   command->callback([flags, &run] { run = [flags] { return RunVerify(*flags); }; });
 }

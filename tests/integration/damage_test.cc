@@ -79,6 +79,19 @@ TEST_F(DamageTest, GetRefusesThatRecordAndServesAnother) {
   }
 }
 
+TEST_F(DamageTest, VerifyRepairHasThatRecordComputedAgain) {
+  const std::string key = DamagedRecord(Path("cache"));
+  const Finished repair = Afterimage({"verify", "--cache", Path("cache"), "--repair"});
+  EXPECT_EQ(repair.status, 0) << repair.Text();
+  EXPECT_THAT(repair.out, AllOf(HasSubstr(key), HasSubstr("computes these records again")));
+  const Finished precompute = Precompute(Path("cache"));
+  ASSERT_EQ(precompute.status, 0) << precompute.Text();
+  EXPECT_THAT(precompute.out, HasSubstr("\"records\":1,"));  // only that one
+  const Json counts = Verify(Path("cache"));
+  EXPECT_EQ(counts["ok"], 32) << counts.dump();
+  EXPECT_EQ(counts["damaged"], 0);
+}
+
 TEST_F(DamageTest, TrainingStopsWithTheKeyOrLeavesTheRecordOut) {
   const std::string key = DamagedRecord(Path("cache"));
   Server server(Path("cache"));

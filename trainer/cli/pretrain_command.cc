@@ -155,7 +155,10 @@ void AddPretrainCommand(CLI::App& app, CommandBody& chosen) {
     options->input.loss_weights = options->loss_weights;
     options->input.teacher.device = options->device;
     options->input.teacher.num_threads = options->num_threads;
-    chosen = [options] { return Run(*options); };
+    chosen = [options] {
+      InstallStopSignalHandlers();
+      return Run(*options);
+    };
   });
 }
 

@@ -84,7 +84,10 @@ void AddSuperviseCommand(CLI::App& app, CommandBody& chosen) {
   command->add_flag("--resume,!--no-resume", o.resume, "go on from a checkpoint in --out (on)");
   command->callback([options, minutes, &chosen] {
     options->duration = absl::Minutes(*minutes);
-    chosen = [options] { return Run(*options); };
+    chosen = [options] {
+      InstallStopSignalHandlers();
+      return Run(*options);
+    };
   });
 }
 
