@@ -6,7 +6,7 @@
 #      Wheels and unpacked files live in ~/.cache/afterimage and serve every clone: the second one fetches nothing.
 #   3. The link .deps/libtorch in this checkout.
 #
-# Takes 3 to 8 minutes on a fresh machine, a second when all is there. Reads the usual environment only: http_proxy,
+# Takes half a minute near a mirror and minutes on a slow line, a second when all is there. Reads the usual environment only: http_proxy,
 # https_proxy, PIP_CERT, PIP_INDEX_URL, AFTERIMAGE_CACHE_HOME (default ~/.cache/afterimage).
 set -euo pipefail
 
@@ -139,7 +139,7 @@ unpack_libtorch() {
 [[ -n "$(command -v dpkg-query)" && -n "$(command -v apt-get)" ]] \
   || die "this script installs Debian 12 packages, and apt-get is not here."
 
-say "Debian packages and LibTorch $torch_version; a fresh machine needs 4 GB of disk and 3 to 8 minutes"
+say "Debian packages and LibTorch $torch_version; a fresh machine needs 4 GB of disk, and 0.5 to 8 minutes for 800 MB of downloads"
 install_packages
 unpack_libtorch
 mkdir -p "$repository/.deps"
