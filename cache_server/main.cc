@@ -1,5 +1,4 @@
 // afterimage-server: serves a cache folder over gRPC.
-#include <malloc.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -11,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "cache_server/service/cache_server.h"
 #include "cache_server/storage/folder_catalog.h"
+#include "core/base/allocator.h"
 #include "core/base/files.h"
 #include "core/base/stop_signal.h"
 #include "core/base/usage_error.h"
@@ -29,13 +29,6 @@ struct Flags {
   uint64_t quota_bytes = 0;
   bool create = false;
 };
-
-// Feature blocks come and go by the thousand; giving each back to the system costs a third to a half of the
-// server's CPU time.
-void TuneAllocator() {
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);
-  mallopt(M_TRIM_THRESHOLD, 64 << 20);
-}
 
 int Fail(const absl::Status& status) {
   std::fprintf(stderr, "afterimage-server: %s\n", std::string(status.message()).c_str());
@@ -136,7 +129,7 @@ int Main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   afterimage::InstallStopSignalHandlers();
-  afterimage::TuneAllocator();
+  afterimage::KeepFreedMemory();
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);  // what matters comes as a status, and is printed once
   return afterimage::Main(argc, argv);
 }

@@ -4,7 +4,9 @@
 #include <cstdlib>
 #include <string>
 
+#include "core/base/allocator.h"
 #include "core/base/openmp.h"
+#include "core/base/stop_signal.h"
 #include "core/base/usage_error.h"
 #include "trainer/cli/command.h"
 
@@ -12,6 +14,7 @@ namespace afterimage::trainer {
 
 int FailCommand(const absl::Status& status) {
   std::fprintf(stderr, "afterimage-train: %s\n", std::string(status.message()).c_str());
+  if (absl::IsCancelled(status)) return kStoppedExitStatus;
   return absl::IsInvalidArgument(status) ? 2 : 1;
 }
 
@@ -20,6 +23,7 @@ namespace {
 int Main(int argc, char** argv) {
   ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // cuBLAS gives equal results only with a fixed workspace
   UsePassiveOpenMp(argv);
+  KeepFreedMemory();
   CLI::App app(
       "Trains teachers and students. `afterimage-train COMMAND --help` lists the flags of a command.",
       "afterimage-train");

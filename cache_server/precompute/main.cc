@@ -13,6 +13,7 @@
 #include "cache_server/precompute/plan.h"
 #include "cache_server/precompute/precompute_options.h"
 #include "client/open_cache.h"
+#include "core/base/allocator.h"
 #include "core/base/openmp.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
@@ -157,6 +158,7 @@ absl::Status Run(PrecomputeOptions options) {
 
 int main(int argc, char** argv) {
   afterimage::UsePassiveOpenMp(argv);
+  afterimage::KeepFreedMemory();
   afterimage::InstallStopSignalHandlers();
   CLI::App app("Fills a cache with the features that a frozen teacher computes: once for all trainings.", "afterimage-precompute");
   afterimage::PrecomputeOptions options;

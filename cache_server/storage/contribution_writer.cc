@@ -35,36 +35,33 @@ fs::path FolderOf(const SetFolder& folder, const UnitLease& lease) {
          absl::StrCat(lease.unit.ToString(), ".", FileNameOf(lease.worker), "-", lease.token.substr(0, 8));
 }
 
-fs::path WithSuffix(fs::path path, const char* suffix) {
-  path += suffix;
-  return path;
-}
-
-rocksdb::Slice AsSlice(const std::string& text) { return rocksdb::Slice(text); }
-
 }  // namespace
 
 struct ContributionWriter::Table {
-  explicit Table(const rocksdb::Options& options) : writer(rocksdb::EnvOptions(), options) {}
+  // The pages stay in the cache: a training often follows, and the kernel knows best what else it needs.
+  explicit Table(const rocksdb::Options& options)
+      : writer(rocksdb::EnvOptions(), options, /*column_family=*/nullptr, /*invalidate_page_cache=*/false) {}
+
+  absl::Status Put(const std::string& key, const rocksdb::Slice& value) {
+    return FromRocksDb(writer.Put(key, value), absl::StrCat("write ", path.string()));
+  }
 
   fs::path path;
   rocksdb::SstFileWriter writer;
 };
 
 ContributionWriter::ContributionWriter(const SetFolder& folder, const UnitLease& lease, uint32_t num_shards,
-                                       UnitMarker marker)
+                                       int attempt)
     : final_folder_(FolderOf(folder, lease)),
-      temporary_folder_(WithSuffix(final_folder_, ".tmp")),
+      temporary_folder_(absl::StrCat(final_folder_.string(), ".", attempt, ".tmp")),
       num_shards_(num_shards),
-      marker_(marker.Serialize()),
-      contribution_{.folder = final_folder_, .unit = lease.unit, .worker = lease.worker} {}
+      contribution_{.folder = temporary_folder_, .unit = lease.unit, .worker = lease.worker} {}
 
 absl::StatusOr<std::unique_ptr<ContributionWriter>> ContributionWriter::Open(const SetFolder& folder,
                                                                              const UnitLease& lease,
                                                                              uint32_t num_shards,
-                                                                             UnitMarker marker) {
-  std::unique_ptr<ContributionWriter> writer(
-      new ContributionWriter(folder, lease, num_shards, std::move(marker)));
+                                                                             int attempt) {
+  std::unique_ptr<ContributionWriter> writer(new ContributionWriter(folder, lease, num_shards, attempt));
   const fs::path alive = writer->temporary_folder_ / Contribution::kAliveFile;
   // A new ingester that removes leftovers may come between the file and its lock: then once more.
   constexpr int kTries = 5;
@@ -82,42 +79,57 @@ absl::StatusOr<std::unique_ptr<ContributionWriter>> ContributionWriter::Open(con
 }
 
 ContributionWriter::~ContributionWriter() {
-  table_.reset();
+  tables_.clear();
   if (committed_) return;
   std::error_code ignored;
   fs::remove_all(temporary_folder_, ignored);
 }
 
-absl::Status ContributionWriter::BeginSeed(uint32_t view_seed) {
-  AFTERIMAGE_RETURN_IF_ERROR(FinishTable());
-  table_ = std::make_unique<Table>(SetDatabaseOptions(/*direct_reads=*/false));
-  table_->path = temporary_folder_ / absl::StrFormat("%08x.sst", view_seed);
-  const std::string context = absl::StrCat("write ", table_->path.string());
-  AFTERIMAGE_RETURN_IF_ERROR(FromRocksDb(table_->writer.Open(table_->path.string()), context));
-  const std::string key = MarkerStoreKey(contribution_.unit, view_seed, num_shards_);
-  return FromRocksDb(table_->writer.Put(AsSlice(key), AsSlice(marker_)), context);
+absl::StatusOr<ContributionWriter::Table*> ContributionWriter::TableOf(uint32_t view_seed) {
+  std::unique_ptr<Table>& table = tables_[view_seed];
+  if (table != nullptr) return table.get();
+  table = std::make_unique<Table>(SetDatabaseOptions(/*direct_reads=*/false));
+  table->path = temporary_folder_ / absl::StrFormat("%08x.sst", view_seed);
+  AFTERIMAGE_RETURN_IF_ERROR(
+      FromRocksDb(table->writer.Open(table->path.string()), absl::StrCat("write ", table->path.string())));
+  AFTERIMAGE_RETURN_IF_ERROR(table->Put(FenceStoreKey(contribution_.unit, view_seed, num_shards_), {}));
+  return table.get();
 }
 
 absl::Status ContributionWriter::Add(const RecordKey& key, ByteSpan block) {
-  const std::string store_key = RecordStoreKey(key);
-  const rocksdb::Slice value(reinterpret_cast<const char*>(block.data()), block.size());
-  return FromRocksDb(table_->writer.Put(AsSlice(store_key), value),
-                     absl::StrCat("write ", table_->path.string()));
+  AFTERIMAGE_ASSIGN_OR_RETURN(Table* const table, TableOf(key.view_seed));
+  return table->Put(RecordStoreKey(key), {reinterpret_cast<const char*>(block.data()), block.size()});
 }
 
-absl::Status ContributionWriter::FinishTable() {
-  if (table_ == nullptr) return absl::OkStatus();
-  rocksdb::ExternalSstFileInfo information;
-  // Finish syncs the file.
-  const rocksdb::Status status = table_->writer.Finish(&information);
-  AFTERIMAGE_RETURN_IF_ERROR(FromRocksDb(status, absl::StrCat("write ", table_->path.string())));
-  contribution_.files.push_back({final_folder_ / table_->path.filename(), information.file_checksum});
-  table_.reset();
+absl::Status ContributionWriter::FinishTables() {
+  for (const auto& [view_seed, table] : tables_) {
+    rocksdb::ExternalSstFileInfo information;
+    // Finish syncs the file.
+    const rocksdb::Status status = table->writer.Finish(&information);
+    AFTERIMAGE_RETURN_IF_ERROR(FromRocksDb(status, absl::StrCat("write ", table->path.string())));
+    contribution_.files.push_back({table->path, information.file_checksum});
+  }
+  tables_.clear();
   return absl::OkStatus();
 }
 
-absl::StatusOr<Contribution> ContributionWriter::Commit(std::vector<RecordKey> repaired) {
-  AFTERIMAGE_RETURN_IF_ERROR(FinishTable());
+absl::Status ContributionWriter::ForEachRecord(
+    const std::function<absl::Status(const RecordKey& key, ByteSpan block)>& visit) {
+  AFTERIMAGE_RETURN_IF_ERROR(FinishTables());
+  return contribution_.ForEachRecord(visit);
+}
+
+absl::StatusOr<Contribution> ContributionWriter::Commit(const UnitMarker& marker,
+                                                        std::vector<RecordKey> repaired) {
+  const UnitId& unit = contribution_.unit;
+  for (uint32_t seed = unit.seed_begin; seed < unit.seed_end; ++seed) {
+    AFTERIMAGE_RETURN_IF_ERROR(TableOf(seed).status());
+  }
+  AFTERIMAGE_RETURN_IF_ERROR(
+      tables_[unit.seed_begin]->Put(MarkerStoreKey(unit, unit.seed_begin, num_shards_), marker.Serialize()));
+  AFTERIMAGE_RETURN_IF_ERROR(FinishTables());
+  contribution_.folder = final_folder_;
+  for (SstFile& file : contribution_.files) file.path = final_folder_ / file.path.filename();
   contribution_.repaired = std::move(repaired);
   AFTERIMAGE_RETURN_IF_ERROR(
       WriteFileAtomically(temporary_folder_ / Contribution::kUnitFile, contribution_.Serialize()));

@@ -1,5 +1,6 @@
 #include "cache_server/storage/disk_budget.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "absl/strings/str_cat.h"
@@ -13,6 +14,7 @@ void DiskBudget::Measure() {
   stored_bytes_ = quota_bytes_ == 0 ? 0 : folder_.MeasureBytes();
   // Where the file system does not tell, writing will.
   free_bytes_ = folder_.FreeBytes().value_or(std::numeric_limits<uint64_t>::max());
+  measured_written_bytes_ = written_bytes_;
   measured_ = absl::Now();
 }
 
@@ -30,11 +32,13 @@ absl::Status DiskBudget::Check(uint64_t bytes) const {
         HumanBytes(stored_bytes_), " stored, ", HumanBytes(wanted),
         " being written; everything published is kept: raise the quota and run the same command again"));
   }
-  if (free_bytes_ < kReserveBytes || wanted > free_bytes_ - kReserveBytes) {
+  // What was on the disk when its free space was asked for needs no more of it.
+  const uint64_t unwritten = wanted - std::min(wanted, measured_written_bytes_);
+  if (free_bytes_ < kReserveBytes || unwritten > free_bytes_ - kReserveBytes) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "disk full: ", folder_.root().string(), " has ", HumanBytes(free_bytes_), " free, ",
-        HumanBytes(wanted),
-        " are being written; everything published is kept: free space and run the same command again"));
+        HumanBytes(unwritten),
+        " are still to be written; everything published is kept: free space and run the same command again"));
   }
   return absl::OkStatus();
 }
@@ -54,9 +58,15 @@ absl::Status DiskBudget::Take(uint64_t bytes) {
   return status;
 }
 
-void DiskBudget::Return(uint64_t bytes) {
+void DiskBudget::MarkWritten(uint64_t bytes) {
   std::lock_guard lock(mutex_);
-  taken_bytes_ -= bytes;
+  written_bytes_ += bytes;
+}
+
+void DiskBudget::Return(uint64_t taken_bytes, uint64_t written_bytes) {
+  std::lock_guard lock(mutex_);
+  taken_bytes_ -= taken_bytes;
+  written_bytes_ -= written_bytes;
   measured_ = absl::InfinitePast();
 }
 
@@ -64,6 +74,11 @@ absl::Status DiskRoom::Take(uint64_t bytes) {
   AFTERIMAGE_RETURN_IF_ERROR(budget_->Take(bytes));
   bytes_ += bytes;
   return absl::OkStatus();
+}
+
+void DiskRoom::MarkWritten(uint64_t bytes) {
+  budget_->MarkWritten(bytes);
+  written_bytes_ += bytes;
 }
 
 }  // namespace afterimage

@@ -16,7 +16,7 @@
 
 namespace afterimage {
 
-inline constexpr int64_t kCacheFormatVersion = 1;
+inline constexpr int64_t kCacheFormatVersion = 2;
 
 struct FolderCatalogOptions {
   bool create = false;  // make an empty cache where there is none

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "cache_server/storage/contribution_writer.h"
 #include "cache_server/storage/unit_submission.h"
 #include "core/base/status_macros.h"
 
@@ -58,7 +59,10 @@ absl::StatusOr<std::optional<ClaimedUnit>> FolderUnitLedger::TryClaim(const Unit
     }
     if (!claimed.wanted.empty()) return absl::OkStatus();
     if (complete) return leases.Release(*lease);
-    return Submit(*session_, {.lease = *lease, .marker = {.unit = unit}});
+    AFTERIMAGE_ASSIGN_OR_RETURN(
+        const std::unique_ptr<ContributionWriter> nothing,
+        ContributionWriter::Open(session_->folder(), *lease, session_->description().layout.num_shards));
+    return Submit(*session_, {.lease = *lease, .marker = {.unit = unit}}, *nothing);
   }();
   if (!status.ok()) {
     leases.Release(*lease).IgnoreError();  // it would expire anyway; the first error counts

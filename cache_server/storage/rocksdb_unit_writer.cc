@@ -28,13 +28,55 @@ absl::Status RocksDbUnitWriter::Add(const RecordKey& key, ByteSpan block) {
         absl::StrCat("record ", key.ToString(), " for unit ", unit, ": the image is not in the manifest"));
   }
   AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock parsed, FeatureBlock::Parse(block));
-  Entry entry{.digest = parsed.record_digest(), .is_failure = parsed.is_failure()};
+  Entry entry{.length = block.size(), .digest = parsed.record_digest(), .is_failure = parsed.is_failure()};
   if (entry.is_failure) {
     AFTERIMAGE_ASSIGN_OR_RETURN(entry.reason, parsed.failure_reason());
   }
   AFTERIMAGE_RETURN_IF_ERROR(room_.Take(block.size()));
-  AFTERIMAGE_ASSIGN_OR_RETURN(entry.place, spool_.Append(block));
+  const auto last = last_written_.find(key.view_seed);
+  if (last != last_written_.end() && !(last->second < key.image)) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(entry.late, spool_.Append(block));
+  } else {
+    AFTERIMAGE_RETURN_IF_ERROR(OpenFiles());
+    AFTERIMAGE_RETURN_IF_ERROR(files_->Add(key, block));
+    last_written_[key.view_seed] = key.image;
+    room_.MarkWritten(block.size());
+  }
   entries_[key] = std::move(entry);
+  return absl::OkStatus();
+}
+
+absl::Status RocksDbUnitWriter::OpenFiles() {
+  if (files_ != nullptr) return absl::OkStatus();
+  AFTERIMAGE_ASSIGN_OR_RETURN(files_, ContributionWriter::Open(session_->folder(), lease_,
+                                                               session_->description().layout.num_shards));
+  return absl::OkStatus();
+}
+
+absl::Status RocksDbUnitWriter::RewriteFiles() {
+  AFTERIMAGE_RETURN_IF_ERROR(OpenFiles());
+  AFTERIMAGE_ASSIGN_OR_RETURN(
+      std::unique_ptr<ContributionWriter> again,
+      ContributionWriter::Open(session_->folder(), lease_, session_->description().layout.num_shards,
+                               /*attempt=*/2));
+  // Both run in the order of the store; every key of the files has an entry.
+  auto next = entries_.begin();
+  std::string buffer;
+  const auto add_late = [&]() -> absl::Status {
+    const auto& [key, entry] = *next;
+    if (!entry.late.has_value() || entry.is_held) return absl::OkStatus();
+    AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan block, spool_.Read(*entry.late, buffer));
+    return again->Add(key, block);
+  };
+  AFTERIMAGE_RETURN_IF_ERROR(files_->ForEachRecord([&](const RecordKey& key, ByteSpan block) -> absl::Status {
+    for (; StoreOrder()(next->first, key); ++next) AFTERIMAGE_RETURN_IF_ERROR(add_late());
+    const Entry& entry = next->second;
+    AFTERIMAGE_RETURN_IF_ERROR(add_late());
+    ++next;
+    return entry.late.has_value() || entry.is_held ? absl::OkStatus() : again->Add(key, block);
+  }));
+  for (; next != entries_.end(); ++next) AFTERIMAGE_RETURN_IF_ERROR(add_late());
+  files_ = std::move(again);
   return absl::OkStatus();
 }
 
@@ -88,22 +130,23 @@ absl::StatusOr<PublishReport> RocksDbUnitWriter::Publish(const UnitMetadata& met
 
   PublishReport report;
   UnitSubmission submission{.lease = lease_, .marker = {.unit = unit}};
-  std::vector<RecordSpool::Place> places;
+  bool files_are_right = true;
   UnitMetadata worker = metadata;
   worker.num_records = worker.num_failed = 0;
-  for (const auto& [key, entry] : entries_) {
+  for (auto& [key, entry] : entries_) {
     AFTERIMAGE_ASSIGN_OR_RETURN(const HeldRecord held, session_->Find(key));
     const bool was_damaged = held.state == HeldRecord::State::kDamaged || damaged.contains(key);
     const auto in_waiting = waiting.find(key);
     if (!was_damaged && (held.state == HeldRecord::State::kHeld || in_waiting != waiting.end())) {
       const Digest128& theirs = held.state == HeldRecord::State::kHeld ? held.digest : in_waiting->second;
       ++(theirs == entry.digest ? report.duplicates_equal : report.duplicates_different);
+      entry.is_held = true;
+      files_are_right = false;
       continue;
     }
-    submission.keys.push_back(key);
-    places.push_back(entry.place);
+    if (entry.late.has_value()) files_are_right = false;
     ++report.records_written;
-    report.bytes_written += entry.place.length;
+    report.bytes_written += entry.length;
     ++(entry.is_failure ? worker.num_failed : worker.num_records);
     if (was_damaged) {
       submission.repaired.push_back(key);  // counted when it was first written
@@ -117,14 +160,14 @@ absl::StatusOr<PublishReport> RocksDbUnitWriter::Publish(const UnitMetadata& met
         absl::StrCat("unit ", unit.ToString(), ": ", report.duplicates_different, " records of worker ",
                      lease_.worker, " differ from those held; those held are kept")));
   }
-  if (submission.keys.empty() && complete) {
+  if (report.records_written == 0 && complete) {
     AFTERIMAGE_RETURN_IF_ERROR(session_->leases().Release(lease_));
   } else {
-    if (!submission.keys.empty()) submission.marker.workers.push_back(worker);
-    std::string buffer;
-    submission.block = [&](size_t index) { return spool_.Read(places[index], buffer); };
-    AFTERIMAGE_RETURN_IF_ERROR(Submit(*session_, submission));
+    if (report.records_written > 0) submission.marker.workers.push_back(worker);
+    AFTERIMAGE_RETURN_IF_ERROR(files_are_right ? OpenFiles() : RewriteFiles());
+    AFTERIMAGE_RETURN_IF_ERROR(Submit(*session_, submission, *files_));
   }
+  files_.reset();
   published_ = true;
   return report;
 }

@@ -26,6 +26,11 @@ uint64_t SetFolder::MeasureBytes() const {
   // Files come and go below us while others write: what vanishes does not count.
   for (fs::recursive_directory_iterator entry(root_, error), end; entry != end; entry.increment(error)) {
     if (error) break;
+    // Of units that are being written; their writers count those.
+    if (entry->path().extension() == ".tmp") {
+      entry.disable_recursion_pending();
+      continue;
+    }
     struct stat information;
     if (lstat(entry->path().c_str(), &information) != 0 || !S_ISREG(information.st_mode)) continue;
     if (information.st_nlink > 1 && !linked.insert(information.st_ino).second) continue;

@@ -29,7 +29,8 @@ class SetFolder {
   // contributions refused.
   std::filesystem::path incidents() const { return root_ / "incidents"; }
 
-  // Bytes of all files of the set; a file with two names counts once.
+  // Bytes of all files of the set but those of units that are being written; a file with two names counts
+  // once.
   uint64_t MeasureBytes() const;
   // Free bytes of the file system for this user.
   absl::StatusOr<uint64_t> FreeBytes() const;

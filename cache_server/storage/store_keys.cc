@@ -13,6 +13,15 @@ void AppendImage(const ImageKey& image, std::string& target) {
   target.append(reinterpret_cast<const char*>(image.bytes.data()), image.bytes.size());
 }
 
+std::string UnitStoreKey(uint32_t view_seed, const ImageKey& image, const Digest256& manifest) {
+  std::string store_key;
+  store_key.reserve(kUnitStoreKeyBytes);
+  AppendBigEndian(view_seed, store_key);
+  AppendImage(image, store_key);
+  store_key.append(reinterpret_cast<const char*>(manifest.bytes.data()), manifest.bytes.size());
+  return store_key;
+}
+
 }  // namespace
 
 std::string RecordStoreKey(const RecordKey& key) {
@@ -39,13 +48,21 @@ ImageKey FirstKeyOfShard(uint32_t shard, uint32_t num_shards) {
   return key;
 }
 
+ImageKey LastKeyOfShard(uint32_t shard, uint32_t num_shards) {
+  // The greatest prefix is one below the least of the next shard; 2^32 has no next one.
+  const uint64_t next = ((uint64_t{shard + 1} << 32) + num_shards - 1) / num_shards;
+  ImageKey key;
+  key.bytes.fill(0xff);
+  for (size_t i = 0; i < 4; ++i) key.bytes[i] = static_cast<uint8_t>((next - 1) >> (24 - 8 * i));
+  return key;
+}
+
+std::string FenceStoreKey(const UnitId& unit, uint32_t view_seed, uint32_t num_shards) {
+  return UnitStoreKey(view_seed, FirstKeyOfShard(unit.shard, num_shards), unit.manifest);
+}
+
 std::string MarkerStoreKey(const UnitId& unit, uint32_t view_seed, uint32_t num_shards) {
-  std::string store_key;
-  store_key.reserve(kMarkerStoreKeyBytes);
-  AppendBigEndian(view_seed, store_key);
-  AppendImage(FirstKeyOfShard(unit.shard, num_shards), store_key);
-  store_key.append(reinterpret_cast<const char*>(unit.manifest.bytes.data()), unit.manifest.bytes.size());
-  return store_key;
+  return UnitStoreKey(view_seed, LastKeyOfShard(unit.shard, num_shards), unit.manifest);
 }
 
 }  // namespace afterimage

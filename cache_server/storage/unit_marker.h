@@ -13,8 +13,7 @@
 
 namespace afterimage {
 
-// The value under MarkerStoreKey of a unit's first view seed: the unit is complete. The files of its other
-// seeds begin with a marker too (their fence), which nothing reads.
+// The value under MarkerStoreKey of a unit's first view seed: the unit is complete.
 struct UnitMarker {
   UnitId unit;
   // Records that this unit, and repairs of it, put into the database; those that it found there are counted

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/base/stop_signal.h"
 
 namespace afterimage {
 namespace {
@@ -133,7 +134,7 @@ absl::StatusOr<std::vector<int32_t>> KnnClassify(std::span<const float> train, s
   const auto work = [&] {
     while (true) {
       const Eigen::Index begin = next_row.fetch_add(kTestRows);
-      if (begin >= test_rows.rows()) return;
+      if (begin >= test_rows.rows() || StopRequested()) return;
       classifier.Classify(test_rows.middleRows(begin, std::min(kTestRows, test_rows.rows() - begin)), classes.data() + begin);
     }
   };
@@ -143,6 +144,7 @@ absl::StatusOr<std::vector<int32_t>> KnnClassify(std::span<const float> train, s
   for (uint32_t i = 1; i < num_threads; ++i) threads.emplace_back(work);
   work();
   for (std::thread& thread : threads) thread.join();
+  if (StopRequested()) return absl::CancelledError("stopped while neighbours were searched");
   return classes;
 }
 

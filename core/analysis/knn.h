@@ -20,7 +20,7 @@ struct KnnOptions {
 // row is the nearer. `train` and `test` are rows of `width` floats, `train_labels` are in 0 .. num_classes - 1. The result does not
 // depend on the number of threads. k above the number of training rows means all of them.
 // InvalidArgument: sizes that do not fit, a label out of range (tells the row), no training rows, k or temperature not positive,
-// a NaN or infinite value (tells the row).
+// a NaN or infinite value (tells the row). Cancelled: a stop was requested (core/base/stop_signal.h).
 absl::StatusOr<std::vector<int32_t>> KnnClassify(std::span<const float> train, std::span<const int32_t> train_labels,
                                                  std::span<const float> test, uint32_t width, uint32_t num_classes,
                                                  const KnnOptions& options = {});

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/allocator.h"
 #include "core/base/openmp.h"
 #include "core/tensors/safetensors.h"
 #include "core/view/view.h"
@@ -138,6 +139,7 @@ int Main(const std::string& name, const std::string& tokens, const std::string& 
 
 int main(int argc, char** argv) {
   afterimage::UsePassiveOpenMp(argv);  // as the program
+  afterimage::KeepFreedMemory();
   const std::string world = argc > 1 ? argv[1] : "demo";
   return afterimage::benchmarks::Main(world, argc > 2 ? argv[2] : "visible", argc > 3 ? argv[3] : "f16",
                                       argc > 4 ? std::atoi(argv[4]) : 15,

@@ -15,7 +15,6 @@
 #include <grpcpp/server_builder.h>
 #include <grpcpp/support/method_handler.h>
 #include <grpcpp/support/sync_stream.h>
-#include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -33,6 +32,7 @@
 #include "cache_server/service/cache_server.h"
 #include "client/remote/connection.h"
 #include "client/remote/remote_epoch_source.h"
+#include "core/base/allocator.h"
 #include "core/feature/in_memory_cache.h"
 #include "core/order/epoch_reader.h"
 #include "tests/benchmarks/paired.h"
@@ -120,8 +120,7 @@ absl::Status Prepare(Prepared& prepared) {
 // The server process: serves both, writes the two ports to the pipe, and waits for its end.
 [[noreturn]] void RunServer(int pipe) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);
-  mallopt(M_TRIM_THRESHOLD, 64 << 20);
+  KeepFreedMemory();
   Prepared prepared;
   if (absl::Status status = Prepare(prepared); !status.ok()) Die(status);
   EpochReader source(&prepared.catalog, {});

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/allocator.h"
 #include "core/base/openmp.h"
 #include "tests/benchmarks/support.h"
 #include "tests/benchmarks/world.h"
@@ -270,6 +271,7 @@ int Main(const std::string& mode, const std::string& name, const std::string& co
 
 int main(int argc, char** argv) {
   afterimage::UsePassiveOpenMp(argv);  // as the program
+  afterimage::KeepFreedMemory();
   const std::string world = argc > 2 ? argv[2] : "demo";
   return afterimage::benchmarks::Main(argc > 1 ? argv[1] : "resident", world, argc > 3 ? argv[3] : "f16",
                                       argc > 4 ? std::atoi(argv[4]) : 15,

@@ -103,13 +103,13 @@ TEST_F(OtherDataTest, AnOrderOfAnotherManifestIsRefusedWithBoth) {
 }
 
 TEST_F(OtherDataTest, ACacheOfAnotherFormatVersionIsRefusedWithBothVersions) {
-  ReplaceIn(Path("cache/CACHE"), "\"version\":1", "\"version\":7");
+  ReplaceIn(Path("cache/CACHE"), "\"version\":2", "\"version\":7");
   for (const Finished& finished :
        {Afterimage({"info", "--cache", Path("cache")}), Pretrain(Path("cache"), "run"),
         Precompute(Path("cache"), {"--quiet"}),
         RunProgram(Command("afterimage-server", {"--cache", Path("cache"), "--listen", "127.0.0.1:0"}))}) {
     EXPECT_EQ(finished.status, 1) << finished.Text();
-    EXPECT_THAT(finished.err, AllOf(HasSubstr("version 7"), HasSubstr("1"), HasSubstr(Path("cache"))));
+    EXPECT_THAT(finished.err, AllOf(HasSubstr("version 7"), HasSubstr("version 2"), HasSubstr(Path("cache"))));
   }
 }
 

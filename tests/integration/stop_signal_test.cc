@@ -156,6 +156,21 @@ TEST_F(StopSignalTest, VerifyStops) {
   EXPECT_THAT(stopped.err, HasSubstr("stopped after"));
 }
 
+TEST_F(StopSignalTest, KnnStops) {
+  const std::string data = "/usr/share/datasets/fashion-mnist";
+  if (!std::filesystem::exists(data)) GTEST_SKIP() << "the package dataset-fashion-mnist is not installed";
+  ChildProcess knn(
+      Command("afterimage-train",
+              {"knn", "--weights", AFTERIMAGE_SOURCE_DIR "/deploy/demo/teacher.safetensors", "--images",
+               data + "/train-images-idx3-ubyte.gz", "--test-images", data + "/t10k-images-idx3-ubyte.gz"}));
+  ASSERT_TRUE(knn.WaitUntilItCatches(SIGINT));
+  absl::SleepFor(absl::Seconds(1));
+  knn.Signal(SIGINT);
+  const Finished stopped = knn.Wait(kPrompt);
+  EXPECT_EQ(stopped.status, kStoppedExitStatus) << stopped.Text();
+  EXPECT_THAT(stopped.err, HasSubstr("stopped while"));
+}
+
 TEST_F(StopSignalTest, ASecondSignalEndsAtOnce) {
   ASSERT_EQ(Precompute(Path("cache")).status, 0);
   const Arguments run = {"--epochs", "400", "--credit-bytes", "400000"};

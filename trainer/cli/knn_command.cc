@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "core/base/stop_signal.h"
 #include "trainer/cli/command.h"
 #include "trainer/evaluation/knn_evaluation.h"
 
@@ -8,6 +9,7 @@ namespace afterimage::trainer {
 namespace {
 
 int Run(const KnnEvaluationOptions& options) {
+  InstallStopSignalHandlers();
   const absl::StatusOr<KnnEvaluation> result = EvaluateKnn(options);
   if (!result.ok()) return FailCommand(result.status());
   std::printf("k-NN top-1 %.2f %%  (k %u, %llu training and %llu test images, %u channels)\n",

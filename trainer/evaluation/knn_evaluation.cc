@@ -6,11 +6,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <span>
 
 #include "absl/strings/str_cat.h"
 #include "core/analysis/knn.h"
+#include "core/base/progress.h"
 #include "core/base/status_macros.h"
+#include "core/base/stop_signal.h"
 #include "core/image/image_source.h"
 #include "core/view/view.h"
 #include "core/vit/teacher_runner.h"
@@ -25,6 +28,9 @@ namespace {
 
 constexpr size_t kBatch = 256;
 constexpr int kViewThreads = 2;
+
+// Called after each batch with its size; an error ends the work.
+using BatchDone = std::function<absl::Status(size_t)>;
 
 // Each part of each row to mean 0 and deviation 1: no channel of a residual stream outweighs the others' sum,
 // and both parts count alike.
@@ -44,10 +50,11 @@ void StandardizeParts(std::vector<float>& rows, size_t part_width) {
 }
 
 // Fresh weights of the architecture of a file that we wrote.
-absl::StatusOr<std::vector<float>> EmbedUntrained(const VitWeights& weights, const EvaluationViews& views) {
+absl::StatusOr<std::vector<float>> EmbedUntrained(const VitWeights& weights, const EvaluationViews& views,
+                                                  const BatchDone& batch_done) {
   AFTERIMAGE_ASSIGN_OR_RETURN(const at::Tensor mean, ParseTriple(weights.pixels.mean));
   AFTERIMAGE_ASSIGN_OR_RETURN(const at::Tensor deviation, ParseTriple(weights.pixels.deviation));
-  return RunTorch([&]() -> std::vector<float> {
+  return RunTorch([&]() -> absl::StatusOr<std::vector<float>> {
     c10::NoGradGuard no_grad;
     const ParameterMap fresh = NewVit(weights.config, /*seed=*/0);
     const int64_t size = views.size;
@@ -62,12 +69,14 @@ absl::StatusOr<std::vector<float>> EmbedUntrained(const VitWeights& weights, con
               .hidden.back();
       const at::Tensor both = at::cat({last.select(1, 0), last.slice(1, 1).mean(1)}, 1).contiguous();
       rows.insert(rows.end(), both.const_data_ptr<float>(), both.const_data_ptr<float>() + both.numel());
+      AFTERIMAGE_RETURN_IF_ERROR(batch_done(static_cast<size_t>(count)));
     }
     return rows;
   });
 }
 
-absl::StatusOr<std::vector<float>> EmbedWithRunner(TeacherRunner& runner, const EvaluationViews& views) {
+absl::StatusOr<std::vector<float>> EmbedWithRunner(TeacherRunner& runner, const EvaluationViews& views,
+                                                   const BatchDone& batch_done) {
   const size_t bytes = size_t{3} * views.size * views.size;
   std::vector<float> rows;
   for (size_t begin = 0; begin < views.count; begin += kBatch) {
@@ -78,6 +87,7 @@ absl::StatusOr<std::vector<float>> EmbedWithRunner(TeacherRunner& runner, const 
     }
     AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<float> some, runner.Embed(batch));
     rows.insert(rows.end(), some.begin(), some.end());
+    AFTERIMAGE_RETURN_IF_ERROR(batch_done(batch.size()));
   }
   return rows;
 }
@@ -104,14 +114,14 @@ class Embedder {
 
   uint32_t view_size() const { return size_; }
 
-  absl::StatusOr<std::vector<float>> Embed(const EvaluationViews& views) {
+  absl::StatusOr<std::vector<float>> Embed(const EvaluationViews& views, const BatchDone& batch_done) {
     if (raw_) {
       std::vector<float> rows(views.pixels.begin(), views.pixels.end());
       StandardizeParts(rows, rows.size() / views.count);
       return rows;
     }
-    auto rows =
-        untrained_.has_value() ? EmbedUntrained(*untrained_, views) : EmbedWithRunner(*runner_, views);
+    auto rows = untrained_.has_value() ? EmbedUntrained(*untrained_, views, batch_done)
+                                       : EmbedWithRunner(*runner_, views, batch_done);
     AFTERIMAGE_RETURN_IF_ERROR(rows.status());
     StandardizeParts(*rows, rows->size() / views.count / 2);
     return rows;
@@ -155,8 +165,15 @@ absl::StatusOr<KnnEvaluation> EvaluateKnn(const KnnEvaluationOptions& options) {
                               LoadEvaluationViews(*train_source, embedder.view_size(), kViewThreads));
   AFTERIMAGE_ASSIGN_OR_RETURN(const EvaluationViews test,
                               LoadEvaluationViews(*test_source, embedder.view_size(), kViewThreads));
-  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<float> train_rows, embedder.Embed(train));
-  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<float> test_rows, embedder.Embed(test));
+  Progress progress({.label = "knn", .unit = "images", .total = train.count + test.count});
+  uint64_t num_embedded = 0;
+  const auto batch_done = [&](size_t count) -> absl::Status {
+    progress.Update(num_embedded += count);
+    return StopRequested() ? absl::CancelledError("stopped while features were computed") : absl::OkStatus();
+  };
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<float> train_rows, embedder.Embed(train, batch_done));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<float> test_rows, embedder.Embed(test, batch_done));
+  progress.Finish();
   KnnEvaluation result;
   result.num_train = train.count;
   result.num_test = test.count;

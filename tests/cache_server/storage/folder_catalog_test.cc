@@ -75,10 +75,10 @@ TEST_F(FolderCatalogTest, SaysWhatIsNoCache) {
 
 TEST_F(FolderCatalogTest, RefusesAnotherFormatVersionWithBothTold) {
   OpenCatalog();
-  std::ofstream(path_ / "CACHE") << "{\"format\":\"afterimage cache\",\"version\":2}\n";
+  std::ofstream(path_ / "CACHE") << "{\"format\":\"afterimage cache\",\"version\":1}\n";
   EXPECT_THAT(FolderCatalog::Open(path_),
               StatusIs(absl::StatusCode::kFailedPrecondition,
-                       AllOf(HasSubstr("version 2"), HasSubstr("knows version 1"))));
+                       AllOf(HasSubstr("version 1"), HasSubstr("knows version 2"))));
   std::ofstream(path_ / "CACHE") << "{\"format\":\"something else\",\"version\":1}\n";
   EXPECT_THAT(FolderCatalog::Open(path_),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("is not of an Afterimage cache")));

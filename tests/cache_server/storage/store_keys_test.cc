@@ -23,15 +23,28 @@ TEST(StoreKeysTest, RecordKeyBytesAreGolden) {
   EXPECT_EQ(ParseRecordStoreKey(RecordStoreKey(key)), key);
 }
 
-TEST(StoreKeysTest, MarkerKeyBytesAreGolden) {
+TEST(StoreKeysTest, FenceAndMarkerKeyBytesAreGolden) {
   UnitId unit{.shard = 1, .seed_begin = 2, .seed_end = 4};
   unit.manifest.bytes.fill(0xab);
-  std::string expected =
-      "00000003"
-      "80000000"
-      "000000000000000000000000";
-  for (int i = 0; i < 32; ++i) expected += "ab";
-  EXPECT_EQ(HexEncode(AsBytes(MarkerStoreKey(unit, 3, 2))), expected);
+  std::string manifest;
+  for (int i = 0; i < 32; ++i) manifest += "ab";
+  EXPECT_EQ(HexEncode(AsBytes(FenceStoreKey(unit, 3, 2))),
+            "00000003"
+            "80000000"
+            "000000000000000000000000" +
+                manifest);
+  EXPECT_EQ(HexEncode(AsBytes(MarkerStoreKey(unit, 3, 2))),
+            "00000003"
+            "ffffffff"
+            "ffffffffffffffffffffffff" +
+                manifest);
+  unit.shard = 0;
+  EXPECT_EQ(HexEncode(AsBytes(MarkerStoreKey(unit, 3, 2))),
+            "00000003"
+            "7fffffff"
+            "ffffffffffffffffffffffff" +
+                manifest);
+  EXPECT_EQ(ParseRecordStoreKey(FenceStoreKey(unit, 3, 2)), std::nullopt);
   EXPECT_EQ(ParseRecordStoreKey(MarkerStoreKey(unit, 3, 2)), std::nullopt);
 }
 
@@ -40,33 +53,36 @@ TEST(StoreKeysTest, FirstKeyOfShardIsTheLeastKeyThatTheManifestPutsThere) {
     for (uint32_t shard = 0; shard < num_shards; shard += 1 + num_shards / 13) {
       const ImageKey first = FirstKeyOfShard(shard, num_shards);
       EXPECT_EQ(ShardOfKey(first, num_shards), shard) << num_shards;
+      EXPECT_EQ(ShardOfKey(LastKeyOfShard(shard, num_shards), num_shards), shard) << num_shards;
       if (shard == 0) continue;
       const uint32_t prefix = static_cast<uint32_t>(first.bytes[0]) << 24 | first.bytes[1] << 16 |
                               first.bytes[2] << 8 | first.bytes[3];
       EXPECT_EQ(ShardOfKey(KeyOfPrefix(prefix - 1, 0xff), num_shards), shard - 1) << num_shards;
+      EXPECT_EQ(LastKeyOfShard(shard - 1, num_shards), KeyOfPrefix(prefix - 1, 0xff)) << num_shards;
     }
   }
 }
 
-TEST(StoreKeysTest, MarkerStaysInsideTheKeyRangeOfItsShardAndSeed) {
+TEST(StoreKeysTest, FenceAndMarkerEncloseTheRecordsOfTheirShardAndSeedAndNothingElse) {
   constexpr uint32_t kShards = 5;
   for (uint32_t shard = 0; shard < kShards; ++shard) {
     UnitId unit{.shard = shard};
     unit.manifest.bytes.fill(0xff);
+    const std::string fence = FenceStoreKey(unit, 7, kShards);
     const std::string marker = MarkerStoreKey(unit, 7, kShards);
     const ImageKey first = FirstKeyOfShard(shard, kShards);
-    EXPECT_GT(marker, RecordStoreKey({first, 6}));
+    const ImageKey last = LastKeyOfShard(shard, kShards);
     ImageKey second = first;
     second.bytes[15] = 1;
-    EXPECT_LT(marker, RecordStoreKey({second, 7}));
+    EXPECT_GT(fence, RecordStoreKey({last, 6}));
+    EXPECT_LT(fence, RecordStoreKey({second, 7}));
+    EXPECT_GT(marker, RecordStoreKey({last, 7}));
+    EXPECT_LT(marker, RecordStoreKey({first, 8}));
     if (shard > 0) {
-      ImageKey last_before = first;
-      std::fill(last_before.bytes.begin() + 4, last_before.bytes.end(), 0xff);
-      // The greatest key of the shard before: one less in the prefix, all ones behind it.
-      for (int i = 3; i >= 0; --i) {
-        if (last_before.bytes[i]-- != 0) break;
-      }
-      EXPECT_GT(marker, RecordStoreKey({last_before, 7}));
+      EXPECT_GT(fence, RecordStoreKey({LastKeyOfShard(shard - 1, kShards), 7}));
+    }
+    if (shard + 1 < kShards) {
+      EXPECT_LT(marker, RecordStoreKey({FirstKeyOfShard(shard + 1, kShards), 7}));
     }
   }
 }
