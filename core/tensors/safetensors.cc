@@ -195,10 +195,12 @@ absl::StatusOr<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::Parse(Pi
 
 Digest256 SafetensorsFile::ContentDigest(const std::vector<std::string>& exclude_prefixes) const {
   Sha256Stream stream;
+  const auto is_excluded = [&exclude_prefixes](const std::string& name) {
+    return std::any_of(exclude_prefixes.begin(), exclude_prefixes.end(),
+                       [&name](const std::string& prefix) { return name.starts_with(prefix); });
+  };
   for (const auto& [name, view] : tensors_) {
-    const bool excluded = std::any_of(exclude_prefixes.begin(), exclude_prefixes.end(),
-                                      [&](const std::string& prefix) { return name.starts_with(prefix); });
-    if (excluded) continue;
+    if (is_excluded(name)) continue;
     UpdateText(stream, name);
     UpdateText(stream, TensorTypeName(view.type));
     UpdateNumber(stream, static_cast<uint64_t>(view.shape.size()));
