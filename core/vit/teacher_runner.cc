@@ -248,7 +248,7 @@ absl::StatusOr<std::unique_ptr<TeacherRunner>> TeacherRunner::Load(const Teacher
   if (options.num_threads < 0) return absl::InvalidArgumentError("a negative number of threads");
   AFTERIMAGE_ASSIGN_OR_RETURN(const at::Device device, ParseDevice(options.device));
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::shared_ptr<const SafetensorsFile> file,
-                              SafetensorsFile::Open(options.weights));
+                              SafetensorsFile::OpenCheckpoint(options.weights));
   AFTERIMAGE_ASSIGN_OR_RETURN(TeacherModel model, LoadTeacherModel(*file, options, at::kFloat));
   constexpr int64_t kMaxPatches = 65535;  // tokens are numbered in 16 bits, the class token being 0
   if (model.config.num_patches() > kMaxPatches) {

@@ -16,9 +16,11 @@ namespace afterimage {
 
 // What flags may say about a teacher beyond its weights file.
 struct TeacherOptions {
-  std::string weights;  // .safetensors
+  // .safetensors, the .safetensors.index.json of a sharded checkpoint, or a folder with one of the two.
+  std::string weights;
   // Empty = recognised from names and shapes; the known ones are TeacherFamilyNames() in teacher_families.h.
   std::string family;
+  std::string prefix;  // only tensors whose names begin so are looked at: "teacher.backbone."; empty = all
   // 0 = from config.json beside the weights or from the file's metadata, else an error that says so.
   uint32_t num_heads = 0;
   std::string activation;      // empty = the family's: "gelu", "quick_gelu"

@@ -266,6 +266,7 @@ TeacherModel TeacherOf(const GoldenFile& golden, const std::string& folder, at::
   const auto file = SafetensorsFile::Open(folder + "/teacher.safetensors");
   TeacherOptions options;
   options.num_heads = golden.config()["teacher"]["heads"];
+  options.activation = "quick_gelu";  // OpenAI's CLIP
   auto teacher = LoadTeacherModel(**file, options, dtype);
   EXPECT_THAT(teacher.status(), IsOk());
   return *std::move(teacher);

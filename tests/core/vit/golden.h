@@ -43,7 +43,8 @@ class GoldenFile {
     const std::string family = config()["family"];
     if (family == "dino_original") options.family = family;
     if (family == "open_clip") options.activation = config()["quick_gelu"] ? "quick_gelu" : "gelu";
-    if (family == "timm_vit") {
+    if (family == "hf_clip") options.activation = "quick_gelu";
+    if (family == "timm_vit" || family.starts_with("hf_vit")) {
       options.mean = ChannelText("preprocess_mean");
       options.std = ChannelText("preprocess_std");
     }

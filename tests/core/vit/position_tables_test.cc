@@ -42,6 +42,17 @@ TEST(PositionTablesTest, EveryFlavourMatchesTheReference) {
   }
 }
 
+// What transformers' DINOv2 itself made of its table, which it resizes in single precision.
+TEST(PositionTablesTest, DinoV2ResizesToOblongGrids) {
+  const GoldenFile golden("teacher_hf_dinov2");
+  const at::Tensor table = golden.Tensor("embeddings.position_embeddings", at::kDouble);
+  const at::Tensor wanted = golden.Tensor("output.alt24x32.position_table", at::kDouble);
+  const at::Tensor resized = ResizePositionTable(table, 6, 8, PositionResize::kSize).squeeze(0);
+  EXPECT_LE(LargestDifference(resized, wanted), 2e-6 * wanted.abs().max().item<double>());
+  const at::Tensor transposed = ResizePositionTable(table, 8, 6, PositionResize::kSize).squeeze(0);
+  EXPECT_GT(LargestDifference(transposed, wanted), 0.01);
+}
+
 TEST(PositionTablesTest, TheSameGridIsUntouchedAndLeadingDimensionKept) {
   const at::Tensor table = at::rand({1, 10, 4});
   for (const auto flavour :
