@@ -70,6 +70,10 @@ void AddInputFlags(CLI::App& command, FeatureInputOptions& input,
   command.add_option("--mask-seed", input.mask_seed)->capture_default_str()->group(group);
   command.add_option("--teacher-heads", input.teacher.num_heads, "where the weights do not tell")
       ->group(group);
+  command
+      .add_option("--teacher-input-size", input.teacher.input_size,
+                  "side of a live teacher's input, to which each view is resized (0 = the view's)")
+      ->group(group);
   command.add_option("--micro-batch", input.teacher.micro_batch, "of a live teacher")
       ->capture_default_str()
       ->check(CLI::PositiveNumber)

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <fstream>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -64,6 +65,18 @@ class GoldenFile {
   std::shared_ptr<const SafetensorsFile> file_;
   nlohmann::json json_;
 };
+
+// The frozen teacher that a MaskAlign step carries, as a file of its own: its path.
+inline std::string WriteTeacherOfStep(const GoldenFile& golden, const std::string& folder) {
+  const std::string prefix = "clip_model.";
+  std::map<std::string, TensorView> tensors;
+  for (const auto& [name, view] : golden.file().tensors()) {
+    if (name.starts_with(prefix)) tensors[name.substr(prefix.size())] = view;
+  }
+  const std::string path = folder + "/teacher.safetensors";
+  EXPECT_TRUE(WriteSafetensors(path, tensors).ok());
+  return path;
+}
 
 inline double LargestDifference(const at::Tensor& a, const at::Tensor& b) {
   EXPECT_EQ(a.sizes(), b.sizes());
