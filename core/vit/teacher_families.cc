@@ -249,10 +249,11 @@ absl::Status CheckClaims(const TeacherSettings& claims, const VitConfig& native)
 }
 
 absl::StatusOr<TeacherModel> LoadModel(const SafetensorsFile& file, const TeacherOptions& options,
-                                       at::ScalarType dtype) {
+                                       at::ScalarType dtype, const std::string& prefix) {
   Weights weights;
   for (const auto& [name, view] : file.tensors()) {
-    if (!StartsWithAny(name, NonWeightPrefixes())) weights[name] = &view;
+    if (name.starts_with(prefix) && !StartsWithAny(name, NonWeightPrefixes()))
+      weights[name.substr(prefix.size())] = &view;
   }
   AFTERIMAGE_ASSIGN_OR_RETURN(const TeacherLayout* const family, FindFamily(weights, options.family));
   FamilyReader reader(*family, std::move(weights));
@@ -307,9 +308,10 @@ const std::vector<std::string>& NonWeightPrefixes() {
 }
 
 absl::StatusOr<TeacherModel> LoadTeacherModel(const SafetensorsFile& file, const TeacherOptions& options,
-                                              at::ScalarType dtype) {
-  absl::StatusOr<TeacherModel> model = RunTorch([&] { return LoadModel(file, options, dtype); });
-  if (!model.ok()) return WithContext(model.status(), file.path());
+                                              at::ScalarType dtype, const std::string& prefix) {
+  absl::StatusOr<TeacherModel> model = RunTorch([&] { return LoadModel(file, options, dtype, prefix); });
+  if (!model.ok())
+    return WithContext(model.status(), absl::StrCat(file.path(), prefix.empty() ? "" : ", ", prefix));
   return model;
 }
 

@@ -39,8 +39,9 @@ const std::vector<std::string>& NonWeightPrefixes();
 // classifiers are passed over. InvalidArgument: the family is unknown (the known ones are listed); a tensor
 // is missing, one too many, of a wrong shape (named, both shapes told) or not floating point; a setting that
 // the file does not tell is not given; an image size that the patches do not divide. The options say what the
-// flags say; `options.weights` and the device are not looked at.
+// flags say; `options.weights` and the device are not looked at. `prefix`: only tensors whose names start with
+// it, which is taken off (a MaskAlign checkpoint holds its teacher as "clip_model.*").
 absl::StatusOr<TeacherModel> LoadTeacherModel(const SafetensorsFile& file, const TeacherOptions& options,
-                                              at::ScalarType dtype);
+                                              at::ScalarType dtype, const std::string& prefix = "");
 
 }  // namespace afterimage

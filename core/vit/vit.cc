@@ -75,9 +75,9 @@ at::Tensor ClassAttention(const at::Tensor& q, const at::Tensor& k) {
   return at::softmax((query * k.to(type)).sum(-1), -1);
 }
 
-// Mean over heads of a class row, of the patches.
-at::Tensor MeanOverHeads(const at::Tensor& attention) {
-  const at::Tensor row = attention.slice(2, 1);
+// Mean over heads of a class row, of the patches, which begin at `first_patch`.
+at::Tensor MeanOverHeads(const at::Tensor& attention, int64_t first_patch) {
+  const at::Tensor row = attention.slice(2, first_patch);
   // Head by head: the order of this sum must not depend on the shape of the batch, as a reduction's may.
   const int64_t heads = row.size(1);
   at::Tensor sum = row.select(1, 0);
@@ -134,7 +134,7 @@ VitOutput VitForward(const VitConfig& config, const ParameterMap& map, const at:
             .unbind(0);
     if (options.with_importance && i + 1 == config.depth) {
       output.class_attention = ClassAttention(qkv[0], qkv[1]);
-      output.importance = MeanOverHeads(output.class_attention);
+      output.importance = MeanOverHeads(output.class_attention, 1);
     }
     const at::Tensor attended = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
                                     .transpose(1, 2)
