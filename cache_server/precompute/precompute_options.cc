@@ -57,6 +57,8 @@ void DeclarePrecomputeFlags(CLI::App& app, PrecomputeOptions& o) {
   app.add_option("--teacher-mean", o.teacher.mean, "pixel mean in [0, 1]: three decimals, comma-separated");
   app.add_option("--teacher-std", o.teacher.std, "pixel standard deviation, likewise");
   app.add_option("--view-size", o.teacher.image_size, "side of the views (0 = the teacher's own)")->capture_default_str();
+  app.add_option("--teacher-input-size", o.teacher.input_size,
+                 "side of the teacher's input, to which each view is resized (0 = the view's): 196 for CLIP-L/14")->capture_default_str();
   app.add_option("--device", o.teacher.device, "cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--teacher-threads", o.teacher.num_threads, "intra-op threads of the teacher (0 = all cores)")->capture_default_str();
   app.add_option("--micro-batch", o.teacher.micro_batch, "views per forward, padded")->capture_default_str();

@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/vit/position_tables.h"
 #include "core/vit/teacher_families.h"
 #include "core/vit/tensor_file.h"
 #include "core/vit/torch_status.h"
@@ -22,8 +23,6 @@
 
 namespace afterimage {
 namespace {
-
-// Of the stored affine-free LayerNorm; FeatureSpec::normalization_eps says it as text.
 
 absl::StatusOr<at::Device> ParseDevice(const std::string& name) {
   return RunTorch([&]() -> absl::StatusOr<at::Device> {
@@ -54,11 +53,27 @@ Json DecimalTexts(const ChannelValues& values) {
   return texts;
 }
 
+// Side of the views of a teacher that was loaded with its input size.
+absl::StatusOr<uint32_t> ViewSize(const TeacherModel& model, const TeacherOptions& options) {
+  if (options.input_size == 0) return static_cast<uint32_t>(model.config.image_size);
+  const uint32_t native = static_cast<uint32_t>(model.native_grid * model.config.patch_size);
+  const uint32_t size = options.image_size > 0 ? options.image_size : native;
+  const auto grid = static_cast<uint32_t>(model.config.grid());
+  if (size % grid != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("an input of ", options.input_size, " pixels makes a grid of ", grid, " x ", grid,
+                     ", which does not divide views of ", size, ": choose a view size that is a multiple of ",
+                     grid, ", or another input size"));
+  }
+  return size;
+}
+
 class TorchTeacherRunner : public TeacherRunner {
  public:
-  TorchTeacherRunner(TeacherModel model, Digest256 weights_digest, at::Device device,
+  TorchTeacherRunner(TeacherModel model, uint32_t view_size, Digest256 weights_digest, at::Device device,
                      const TeacherOptions& options)
       : model_(std::move(model)),
+        view_size_(view_size),
         weights_digest_(weights_digest),
         device_(device),
         num_threads_(options.num_threads),
@@ -94,14 +109,14 @@ class TorchTeacherRunner : public TeacherRunner {
 
   Json PreprocessingSpec() const override {
     return {
-        {"filter", "none"},  // views come in the teacher's own size
+        {"filter", ResizesViews() ? PositionResizeName(PositionResize::kSize) : "none"},
         {"mean", DecimalTexts(model_.mean)},
         {"size", model_.config.image_size},
         {"std", DecimalTexts(model_.std)},
     };
   }
 
-  uint32_t view_size() const override { return static_cast<uint32_t>(model_.config.image_size); }
+  uint32_t view_size() const override { return view_size_; }
   uint32_t micro_batch() const override { return static_cast<uint32_t>(micro_batch_); }
 
   std::string DeviceDescription() const override {
@@ -188,8 +203,25 @@ class TorchTeacherRunner : public TeacherRunner {
     return record;
   }
 
+  bool ResizesViews() const { return view_size_ != static_cast<uint32_t>(model_.config.image_size); }
+
+  // FillRows of a view that the teacher gets in another size.
+  void FillResizedRows(const View& view, size_t i) {
+    const int64_t size = view_size_;
+    at::Tensor pixels = at::empty({size, size, 3}, at::kFloat);
+    float* target = pixels.mutable_data_ptr<float>();
+    for (const uint8_t value : view.pixels.pixels) {
+      *target = normalized_[static_cast<size_t>(target - pixels.const_data_ptr<float>()) % 3][value];
+      ++target;
+    }
+    const at::Tensor resized = ResizePixels(pixels.permute({2, 0, 1}).unsqueeze(0), model_.config.image_size,
+                                            model_.config.image_size);
+    rows_[static_cast<int64_t>(i)].copy_(PatchRows(resized, model_.config.patch_size)[0]);
+  }
+
   // Normalised patch rows of one view, inner order (channel, row, column), at position i of the batch.
   void FillRows(const View& view, size_t i) {
+    if (ResizesViews()) return FillResizedRows(view, i);
     const int64_t patch = model_.config.patch_size;
     const int64_t grid = model_.config.grid();
     float* target = rows_.mutable_data_ptr<float>() + static_cast<int64_t>(i) * rows_.size(1) * rows_.size(2);
@@ -233,6 +265,7 @@ class TorchTeacherRunner : public TeacherRunner {
   }
 
   TeacherModel model_;
+  const uint32_t view_size_;
   const Digest256 weights_digest_;
   const at::Device device_;
   const int num_threads_;
@@ -249,7 +282,10 @@ absl::StatusOr<std::unique_ptr<TeacherRunner>> TeacherRunner::Load(const Teacher
   AFTERIMAGE_ASSIGN_OR_RETURN(const at::Device device, ParseDevice(options.device));
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::shared_ptr<const SafetensorsFile> file,
                               SafetensorsFile::OpenCheckpoint(options.weights));
-  AFTERIMAGE_ASSIGN_OR_RETURN(TeacherModel model, LoadTeacherModel(*file, options, at::kFloat));
+  TeacherOptions network = options;
+  if (options.input_size > 0) network.image_size = options.input_size;
+  AFTERIMAGE_ASSIGN_OR_RETURN(TeacherModel model, LoadTeacherModel(*file, network, at::kFloat));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const uint32_t view_size, ViewSize(model, options));
   constexpr int64_t kMaxPatches = 65535;  // tokens are numbered in 16 bits, the class token being 0
   if (model.config.num_patches() > kMaxPatches) {
     return absl::InvalidArgumentError(absl::StrCat("an image size of ", model.config.image_size, " makes ",
@@ -257,8 +293,8 @@ absl::StatusOr<std::unique_ptr<TeacherRunner>> TeacherRunner::Load(const Teacher
                                                    kMaxPatches));
   }
   return RunTorch([&]() -> absl::StatusOr<std::unique_ptr<TeacherRunner>> {
-    return std::make_unique<TorchTeacherRunner>(std::move(model), file->ContentDigest(NonWeightPrefixes()),
-                                                device, options);
+    return std::make_unique<TorchTeacherRunner>(std::move(model), view_size,
+                                                file->ContentDigest(NonWeightPrefixes()), device, options);
   });
 }
 

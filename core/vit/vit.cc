@@ -74,15 +74,19 @@ at::Tensor WithoutRegisters(const VitConfig& config, const at::Tensor& rows) {
   return at::cat({rows.slice(1, 0, 1), rows.slice(1, 1 + config.num_registers)}, 1);
 }
 
-// Mean over heads of the class token's softmax row over the patches, which begin at row `first_patch`; q and
-// k [B, heads, L, d]. Single precision at least.
-at::Tensor ClassRowImportance(const at::Tensor& q, const at::Tensor& k, int64_t first_patch) {
+// The class token's softmax row [B, heads, L]; q and k [B, heads, L, d]. Single precision at least.
+at::Tensor ClassAttention(const at::Tensor& q, const at::Tensor& k) {
   const at::ScalarType type = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(-1)));
   const at::Tensor query = q.slice(2, 0, 1).to(type) * scale;
   // Products and sums: a matrix product of a single row has other bits at other places of the batch, since
   // MKL looks at the alignment of the result.
-  const at::Tensor row = at::softmax((query * k.to(type)).sum(-1), -1).slice(2, first_patch);
+  return at::softmax((query * k.to(type)).sum(-1), -1);
+}
+
+// Mean over heads of a class row, of the patches, which begin at `first_patch`.
+at::Tensor MeanOverHeads(const at::Tensor& attention, int64_t first_patch) {
+  const at::Tensor row = attention.slice(2, first_patch);
   // Head by head: the order of this sum must not depend on the shape of the batch, as a reduction's may.
   const int64_t heads = row.size(1);
   at::Tensor sum = row.select(1, 0);
@@ -141,8 +145,10 @@ VitOutput VitForward(const VitConfig& config, const ParameterMap& map, const at:
             .view({batch, length, 3, config.heads, config.width / config.heads})
             .permute({2, 0, 3, 1, 4})
             .unbind(0);
-    if (options.with_importance && i + 1 == config.depth)
-      output.importance = ClassRowImportance(qkv[0], qkv[1], 1 + config.num_registers);
+    if (options.with_importance && i + 1 == config.depth) {
+      output.class_attention = ClassAttention(qkv[0], qkv[1]);
+      output.importance = MeanOverHeads(output.class_attention, 1 + config.num_registers);
+    }
     const at::Tensor attended = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
                                     .transpose(1, 2)
                                     .reshape({batch, length, config.width});

@@ -61,8 +61,9 @@ at::Tensor PatchRows(const at::Tensor& pixels, int64_t patch_size);
 struct VitOutput {
   // hidden[0] enters block 1, hidden[i] leaves block i: [B, 1 + n, D]; before any final norm.
   std::vector<at::Tensor> hidden;
-  // [B, N] if asked for: softmax row of the class token over the patches in the last block, mean over heads,
-  // computed in fp32 (or fp64) without the other rows.
+  // If asked for: the class token's softmax row in the last block, computed in fp32 (or fp64) without the
+  // other rows: [B, heads, 1 + R + N], and its mean over heads of the patches alone, [B, N].
+  at::Tensor class_attention;
   at::Tensor importance;
 };
 

@@ -14,10 +14,11 @@ absl::Status VitConfig::Validate() const {
   }
   if (image_size % patch_size != 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("patches of ", patch_size, " pixels do not divide an image of ", image_size));
+        absl::StrCat("patches of ", patch_size, " pixels do not divide an image of ", image_size,
+                     ": choose a size that is a multiple of ", patch_size));
   }
   if (width % heads != 0) {
-    return absl::InvalidArgumentError(absl::StrCat(heads, " heads do not divide a width of ", width));
+    return absl::InvalidArgumentError(absl::StrCat(heads, " heads do not divide a width of ", width, ": choose a number that does"));
   }
   if (num_registers < 0) return absl::InvalidArgumentError("num_registers is negative");
   if (!(layer_norm_eps >= 0)) return absl::InvalidArgumentError("layer_norm_eps is negative or no number");

@@ -79,6 +79,10 @@ void AddInputFlags(CLI::App& command, FeatureInputOptions& input,
         {"--teacher-std", &input.teacher.std, "pixel standard deviation, likewise"}}) {
     command.add_option(flag, *target, help)->group(group);
   }
+  command
+      .add_option("--teacher-input-size", input.teacher.input_size,
+                  "side of a live teacher's input, to which each view is resized (0 = the view's)")
+      ->group(group);
   command.add_option("--micro-batch", input.teacher.micro_batch, "of a live teacher")
       ->capture_default_str()
       ->check(CLI::PositiveNumber)
