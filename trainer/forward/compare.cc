@@ -91,8 +91,11 @@ std::string Comparison::Text() const {
                           row.problem.empty() ? "" : ": " + row.problem);
   }
   if (!not_computed.empty()) {
-    absl::StrAppend(&text, not_computed.size(),
-                    " tensors of the reference were not computed: ", absl::StrJoin(not_computed, ", "), "\n");
+    constexpr size_t kListed = 8;
+    const size_t listed = std::min(not_computed.size(), kListed);
+    absl::StrAppend(&text, not_computed.size(), " tensors of the reference were not computed: ",
+                    absl::StrJoin(not_computed.begin(), not_computed.begin() + listed, ", "),
+                    listed < not_computed.size() ? ", …" : "", "\n");
   }
   return text;
 }

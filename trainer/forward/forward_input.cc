@@ -101,6 +101,8 @@ absl::StatusOr<at::Tensor> ForwardInput::Pixels(int64_t size, const ChannelValue
       bytes ? std::vector<int64_t>{-1, -1, -1, 3} : std::vector<int64_t>{-1, 3, -1, -1};
   AFTERIMAGE_ASSIGN_OR_RETURN(const TensorView* const view, Find(name, any));
   const int64_t height = view->shape[bytes ? 1 : 2], width = view->shape[bytes ? 2 : 3];
+  if (height != width)
+    return Wrong(name, absl::StrCat("holds views of ", width, " x ", height, " pixels: views are square"));
   if (height != size || width != size) {
     return Wrong(name, absl::StrCat("holds views of ", width, " x ", height, " pixels, the network takes ",
                                     size, " x ", size, remedy));
