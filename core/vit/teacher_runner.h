@@ -16,9 +16,11 @@ namespace afterimage {
 
 // What flags may say about a teacher beyond its weights file.
 struct TeacherOptions {
-  // .safetensors, the .safetensors.index.json of a sharded checkpoint, or a folder with one of the two.
+  // .safetensors, the .safetensors.index.json of a sharded checkpoint, or a folder with one of the two;
+  // .pt, .ts or .torchscript: a TorchScript module with its description (torchscript_teacher.h).
   std::string weights;
-  // Empty = recognised from names and shapes; the known ones are TeacherFamilyNames() in teacher_families.h.
+  // Empty = recognised from names and shapes; the known ones are TeacherFamilyNames() in teacher_families.h,
+  // and "torchscript".
   std::string family;
   std::string prefix;  // only tensors whose names begin so are looked at: "teacher.backbone."; empty = all
   // 0 = from config.json beside the weights or from the file's metadata, else an error that says so.
@@ -54,7 +56,7 @@ class TeacherRunner {
   virtual uint32_t view_size() const = 0;  // side of the views it takes, pixels: a multiple of the grid
   virtual uint32_t micro_batch() const = 0;
   virtual std::string DeviceDescription() const = 0;  // for UnitMetadata
-  virtual double ForwardMacs() const = 0;             // multiply-accumulates per view, for predictions
+  virtual double ForwardMacs() const = 0;  // multiply-accumulates per view, for predictions; 0 = not known
 
   // One record per view: importance and the normalised features of `levels` (ascending, 1-based) for all
   // tokens, with pixels in patch-major rows. Any number of views; they run in micro-batches. InvalidArgument:

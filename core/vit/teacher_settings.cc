@@ -184,6 +184,8 @@ absl::StatusOr<std::optional<TeacherSettings>> ReadBeside(const fs::path& path, 
 
 }  // namespace
 
+absl::StatusOr<ChannelValues> ParseChannelValues(const Json& value) { return Channels(value); }
+
 void TeacherSettings::FillFrom(const TeacherSettings& other) {
   if (!heads) heads = other.heads;
   if (!activation) activation = other.activation;

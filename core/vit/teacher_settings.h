@@ -40,6 +40,9 @@ struct TeacherSettings {
   absl::Status CheckComplete() const;
 };
 
+// Three numbers, or decimals as text, also in one comma-separated text.
+absl::StatusOr<ChannelValues> ParseChannelValues(const Json& value);
+
 // InvalidArgument names the option that cannot be read.
 absl::StatusOr<TeacherSettings> SettingsFromOptions(const TeacherOptions& options);
 

@@ -132,6 +132,7 @@ TEST(ForwardTest, OneOfSeveralInputsAtAnotherSize) {
   ForwardOptions options;
   options.weights = options.input = golden.weights_path();
   options.teacher.num_heads = 4;
+  options.teacher.activation = "quick_gelu";
   options.name = "alt32";
   EXPECT_THAT(Forward(options),
               StatusIs(absl::StatusCode::kInvalidArgument,

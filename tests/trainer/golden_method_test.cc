@@ -136,9 +136,10 @@ TEST_P(GoldenTrajectoryTest, FiveAdamWStepsEndWhereTheOfficialCodeEnds) {
     parameter.set_requires_grad(name != "pos_embed" && !absl::StartsWith(name, "norm."));
   TeacherOptions teacher_options;
   teacher_options.num_heads = config["teacher"]["heads"];
-  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(
-      const TeacherModel teacher,
-      LoadTeacherModel(golden.file(), teacher_options, dtype, student.teacher_prefix));
+  teacher_options.prefix = student.teacher_prefix;
+  teacher_options.activation = "quick_gelu";  // OpenAI's CLIP
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const TeacherModel teacher,
+                                  LoadTeacherModel(golden.file(), teacher_options, dtype));
   AdamW optimizer(student.parameters, {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 0.05});
   const auto& s = config["schedule"];
   const WarmupCosine schedule{s["lr"], s["min_lr"], s["warmup_epochs"], s["epochs"]};
