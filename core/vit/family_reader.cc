@@ -130,9 +130,10 @@ absl::StatusOr<ParameterMap> FamilyReader::ReadParameters(const VitConfig& confi
 absl::Status FamilyReader::ReadPositions(const VitConfig& config, at::ScalarType dtype,
                                          ParameterMap& parameters) {
   const int64_t before = rows_before_patches_;
-  AFTERIMAGE_ASSIGN_OR_RETURN(
-      at::Tensor table,
-      ReadTensor(FileName("pos_embed", 0), {1, before + config.num_patches(), config.width}, dtype));
+  const std::vector<int64_t> shape = {1, before + config.num_patches(), config.width};
+  AFTERIMAGE_ASSIGN_OR_RETURN(const TensorView* const view, Take(FileName("pos_embed", 0), shape));
+  at::Tensor table = at::empty(shape, dtype);
+  CopyValues(*view, table);
   if (before == 0) {
     table = at::cat({at::zeros({1, 1, config.width}, table.options()), table}, 1);
   } else if (before > 1) {
@@ -222,21 +223,25 @@ absl::StatusOr<at::Tensor> FamilyReader::ReadParameter(const std::string& name,
     if (!absl::SimpleAtoi(rest.substr(0, dot), &block)) return absl::InternalError(name);
     ours = absl::StrCat("blocks.#", rest.substr(dot));
   }
-  if (!FileName(ours, block).empty()) return ReadTensor(FileName(ours, block), shape, dtype);
-
-  // Three projections, whose rows make up our one.
-  std::vector<int64_t> third = shape;
-  third[0] /= 3;
-  std::vector<at::Tensor> parts;
-  for (const char* part : {"attn.q", "attn.k", "attn.v"}) {
-    const std::string separate = absl::StrReplaceAll(ours, {{"attn.qkv", part}});
-    AFTERIMAGE_ASSIGN_OR_RETURN(parts.emplace_back(), ReadTensor(FileName(separate, block), third, dtype));
+  std::vector<const TensorView*> parts;
+  if (!FileName(ours, block).empty()) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(parts.emplace_back(), Take(FileName(ours, block), shape));
+  } else {  // three projections, whose rows make up our one
+    std::vector<int64_t> third = shape;
+    third[0] /= 3;
+    for (const char* part : {"attn.q", "attn.k", "attn.v"}) {
+      const std::string separate = absl::StrReplaceAll(ours, {{"attn.qkv", part}});
+      AFTERIMAGE_ASSIGN_OR_RETURN(parts.emplace_back(), Take(FileName(separate, block), third));
+    }
   }
-  return at::cat(parts, 0);
+  at::Tensor parameter = at::empty(shape, dtype);
+  const std::vector<at::Tensor> targets = parameter.chunk(static_cast<int64_t>(parts.size()), 0);
+  for (size_t i = 0; i < parts.size(); ++i) CopyValues(*parts[i], targets[i]);
+  return parameter;
 }
 
-absl::StatusOr<at::Tensor> FamilyReader::ReadTensor(const std::string& file_name,
-                                                    const std::vector<int64_t>& shape, at::ScalarType dtype) {
+absl::StatusOr<const TensorView*> FamilyReader::Take(const std::string& file_name,
+                                                     const std::vector<int64_t>& shape) {
   const std::string name = prefix_ + file_name;
   const auto found = weights_.find(name);
   if (found == weights_.end()) return Missing(name, shape);
@@ -255,7 +260,7 @@ absl::StatusOr<at::Tensor> FamilyReader::ReadTensor(const std::string& file_name
         absl::StrCat("tensor \"", name, "\" is of type ", TensorTypeName(view.type), ", not floating point"));
   }
   used_.insert(name);
-  return ToTensor(view, dtype).view(shape);
+  return &view;
 }
 
 }  // namespace afterimage

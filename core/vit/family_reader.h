@@ -43,8 +43,8 @@ class FamilyReader {
   absl::Status CheckNothingIsLeft(const VitConfig& config) const;
   absl::StatusOr<at::Tensor> ReadParameter(const std::string& name, const std::vector<int64_t>& shape,
                                            at::ScalarType dtype);
-  absl::StatusOr<at::Tensor> ReadTensor(const std::string& file_name, const std::vector<int64_t>& shape,
-                                        at::ScalarType dtype);
+  // The tensor of this name and shape, which is then asked for.
+  absl::StatusOr<const TensorView*> Take(const std::string& file_name, const std::vector<int64_t>& shape);
   absl::Status ReadPositions(const VitConfig& config, at::ScalarType dtype, ParameterMap& parameters);
 
   const TeacherLayout& layout_;

@@ -144,8 +144,18 @@ TeacherLayout OpenClip() {
   family.rules.push_back({layer + "ls_2.gamma", "blocks.#.ls2.gamma"});
   family.optional = {"blocks.#.ls"};
   family.ignored = {"proj"};
-  family.ignored_outside = {"positional_embedding", "transformer.", "token_embedding.", "ln_final.", "text.",
-                            "text_projection",      "logit_scale",  "logit_bias"};
+  // The last three: OpenAI's own archives.
+  family.ignored_outside = {"positional_embedding",
+                            "transformer.",
+                            "token_embedding.",
+                            "ln_final.",
+                            "text.",
+                            "text_projection",
+                            "logit_scale",
+                            "logit_bias",
+                            "input_resolution",
+                            "context_length",
+                            "vocab_size"};
   SetResize(family, PositionResize::kSizeAntialias);
   // OpenAI's weights use quick-GELU, most others GELU.
   family.defaults = Defaults(std::nullopt, 1e-5, kClipMean, kClipStd);

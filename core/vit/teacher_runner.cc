@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <future>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -174,6 +175,9 @@ absl::StatusOr<std::unique_ptr<TeacherRunner>> TeacherRunner::Load(const Teacher
   AFTERIMAGE_ASSIGN_OR_RETURN(const at::Device device, ParseDevice(options.device));
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::shared_ptr<const SafetensorsFile> file,
                               SafetensorsFile::OpenCheckpoint(options.weights));
+  // Hashing takes as long as all else here, and nothing waits for it.
+  std::future<Digest256> digest =
+      std::async(std::launch::async, [file] { return file->ContentDigest(NonWeightPrefixes()); });
   TeacherOptions network = options;
   if (options.input_size > 0) network.image_size = options.input_size;
   AFTERIMAGE_ASSIGN_OR_RETURN(TeacherModel model, LoadTeacherModel(*file, network, at::kFloat));
@@ -185,8 +189,7 @@ absl::StatusOr<std::unique_ptr<TeacherRunner>> TeacherRunner::Load(const Teacher
                                                    kMaxPatches));
   }
   return RunTorch([&]() -> absl::StatusOr<std::unique_ptr<TeacherRunner>> {
-    return std::make_unique<TorchTeacherRunner>(std::move(model), view_size,
-                                                file->ContentDigest(NonWeightPrefixes()), device, options);
+    return std::make_unique<TorchTeacherRunner>(std::move(model), view_size, digest.get(), device, options);
   });
 }
 

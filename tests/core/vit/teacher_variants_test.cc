@@ -52,6 +52,18 @@ TEST_F(TeacherVariantsTest, APrefixOfAllNamesIsNoneOfTheFamilysBusiness) {
   }
 }
 
+// Their state dicts hold three numbers beside the weights.
+TEST_F(TeacherVariantsTest, OpenAisOwnArchivesAreOpenClips) {
+  const int64_t number = 224;
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(
+      const TeacherModel model, Load("teacher_open_clip_quickgelu", [&](Tensors& t) {
+        for (const char* name : {"input_resolution", "context_length", "vocab_size"}) {
+          t[name] = {TensorType::kI64, {}, {reinterpret_cast<const uint8_t*>(&number), 8}};
+        }
+      }));
+  EXPECT_EQ(model.family, "open_clip");
+}
+
 // A training checkpoint of DINO.
 void MakeTwoTowers(Tensors& tensors) {
   Tensors student = tensors;
@@ -156,6 +168,18 @@ TEST_F(TeacherVariantsTest, RegistersOfAWrongShapeAreNamed) {
                        AllOf(HasSubstr("\"reg_token\""), HasSubstr("[1, registers, 32]"))));
   EXPECT_THAT(Load("teacher_hf_deit", [](Tensors& t) { t.erase("embeddings.distillation_token"); }),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("position_embeddings")));
+}
+
+// A shape of no bytes promises 48 TB of parameters: nothing is allocated before the shapes fit.
+TEST_F(TeacherVariantsTest, ShapesThatPromiseMoreThanTheFileHoldsAreRefused) {
+  EXPECT_THAT(Load("teacher_timm_vit",
+                   [](Tensors& t) {
+                     for (int block = 0; block < 3; ++block) {
+                       TensorView& fc1 = t.at("blocks." + std::to_string(block) + ".mlp.fc1.weight");
+                       fc1 = {TensorType::kF32, {250'000'000'000, 0}, {}};
+                     }
+                   }),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("has shape [")));
 }
 
 TEST_F(TeacherVariantsTest, ATableWhoseRowsHaveTwoMeaningsIsRefused) {
