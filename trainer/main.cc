@@ -34,6 +34,7 @@ int Main(int argc, char** argv) {
   AddSuperviseCommand(app, chosen);
   AddKnnCommand(app, chosen);
   AddExportCommand(app, chosen);
+  AddForwardCommand(app, chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

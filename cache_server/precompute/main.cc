@@ -89,15 +89,15 @@ absl::Status Run(PrecomputeOptions options) {
     AFTERIMAGE_ASSIGN_OR_RETURN(cache_options.quota_bytes, ParseByteSize(options.quota));
   }
 
-  // 1. What is asked for: images, teacher, set.
+  // 1. What is asked for: teacher and set first, since what is wrong with them shows at once; then the images.
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::unique_ptr<TeacherRunner> teacher, TeacherRunner::Load(options.teacher));
+  AFTERIMAGE_ASSIGN_OR_RETURN(SetDescription description, DescribeSet(options, *teacher));
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::unique_ptr<ImageIndex> images, IndexImages(options, cores));
   const Manifest& manifest = images->manifest();
   if (images->source().size() != manifest.num_keys()) {
     std::cerr << absl::StrFormat("%d of the images are exact repeats of others; each is computed once\n",
                                  images->source().size() - manifest.num_keys());
   }
-  AFTERIMAGE_ASSIGN_OR_RETURN(const std::unique_ptr<TeacherRunner> teacher, TeacherRunner::Load(options.teacher));
-  AFTERIMAGE_ASSIGN_OR_RETURN(SetDescription description, DescribeSet(options, *teacher));
 
   // 2. What it will cost.
   OpenedCache cache;

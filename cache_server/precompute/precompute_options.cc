@@ -48,14 +48,17 @@ void DeclarePrecomputeFlags(CLI::App& app, PrecomputeOptions& o) {
   app.add_option("--images", o.images, "folder, tar file or pattern of tars, or idx file with the images")->required();
   app.add_option("--limit", o.limit, "keep the first N images of the source (0 = all)")->capture_default_str();
   app.add_option("--cache", o.cache, "folder, unix:PATH or grpc://HOST:PORT")->required();
-  app.add_option("--teacher", o.teacher.weights, "weights of the teacher, .safetensors")->required();
-  app.add_option("--teacher-family", o.teacher.family, "instead of recognising it: timm_vit, hf_clip, …");
+  app.add_option("--teacher", o.teacher.weights, "weights of the teacher: .safetensors, an index of shards, or a folder")->required();
+  app.add_option("--teacher-family", o.teacher.family, "instead of recognising it: timm_vit, hf_clip, … (docs/teachers.md)");
+  app.add_option("--teacher-prefix", o.teacher.prefix, "look only at tensors whose names begin so");
   app.add_option("--teacher-heads", o.teacher.num_heads, "attention heads, where no config tells")->capture_default_str();
   app.add_option("--teacher-activation", o.teacher.activation, "gelu or quick_gelu, instead of the family's");
   app.add_option("--teacher-eps", o.teacher.layer_norm_eps, "LayerNorm eps, instead of the family's");
   app.add_option("--teacher-mean", o.teacher.mean, "pixel mean in [0, 1]: three decimals, comma-separated");
   app.add_option("--teacher-std", o.teacher.std, "pixel standard deviation, likewise");
   app.add_option("--view-size", o.teacher.image_size, "side of the views (0 = the teacher's own)")->capture_default_str();
+  app.add_option("--teacher-input-size", o.teacher.input_size,
+                 "side of the teacher's input, to which each view is resized (0 = the view's): 196 for CLIP-L/14")->capture_default_str();
   app.add_option("--device", o.teacher.device, "cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--teacher-threads", o.teacher.num_threads, "intra-op threads of the teacher (0 = all cores)")->capture_default_str();
   app.add_option("--micro-batch", o.teacher.micro_batch, "views per forward, padded")->capture_default_str();

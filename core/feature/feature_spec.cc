@@ -205,6 +205,14 @@ absl::StatusOr<SetSpec> SetSpec::FromCanonical(const Json& json) {
 
 Digest256 SetSpec::Id() const { return CanonicalDigest(ToCanonical()); }
 
+absl::Status CheckMaskSource(const FeatureSpec& feature, const MaskSpec& mask) {
+  if (mask.type != MaskSpec::Type::kAttention || !feature.teacher.is_object()) return absl::OkStatus();
+  const auto importance = feature.teacher.find("importance");
+  if (importance == feature.teacher.end() || *importance != kNoImportance) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "this teacher computes no importance, from which masks could be drawn: ask for random ones (--mask-type random)");
+}
+
 absl::Status SetDescription::Validate() const {
   const TeacherGeometry& geometry = feature.geometry;
   AFTERIMAGE_RETURN_IF_ERROR(
@@ -243,6 +251,7 @@ absl::Status SetDescription::Validate() const {
   if (set.token_policy == TokenPolicy::kVisible) {
     AFTERIMAGE_RETURN_IF_ERROR(
         CheckRange("the mask's number of visible patches", set.mask.num_visible, 1, geometry.num_patches()));
+    AFTERIMAGE_RETURN_IF_ERROR(CheckMaskSource(feature, set.mask));
     AFTERIMAGE_RETURN_IF_ERROR(CheckRange("the number of masks", set.mask.num_masks, 1, kMaxMasks));
   }
   if (!set.profile_digest.IsZero()) {

@@ -38,6 +38,13 @@ struct FeatureSpec {
   Digest256 Id() const;
 };
 
+// What a teacher's spec says under "importance" where it computes none: every patch weighs the same then.
+inline constexpr char kNoImportance[] = "none";
+
+// InvalidArgument: masks drawn from the attention of a teacher that computes no importance (they would be random ones
+// under another name).
+absl::Status CheckMaskSource(const FeatureSpec& feature, const MaskSpec& mask);
+
 enum class Codec : uint8_t { kF32 = 1, kF16 = 2 };
 // "f32", "f16". InvalidArgument lists the known names.
 std::string CodecName(Codec codec);

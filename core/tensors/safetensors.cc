@@ -9,10 +9,10 @@
 #include <cerrno>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 #include <tuple>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "core/base/files.h"
@@ -27,41 +27,14 @@ using safetensors::ByteCount;
 using safetensors::kLengthBytes;
 using safetensors::kMaxHeaderBytes;
 using safetensors::kMetadataKey;
+using safetensors::ParseObject;
 using safetensors::ParseType;
 using safetensors::ShapeText;
 
 // The header is {tensor: {field: [numbers]}}: nothing valid is nested deeper.
 constexpr int kMaxDepth = 4;
-// Parses the header; refuses what a JSON library would pass over: names that occur twice, and deep nesting.
-absl::StatusOr<json> ParseHeader(absl::string_view text) {
-  std::vector<std::set<std::string>> keys;
-  std::string duplicate;
-  bool too_deep = false;
-  const json::parser_callback_t callback = [&](int depth, json::parse_event_t event, json& parsed) {
-    if (event == json::parse_event_t::object_start || event == json::parse_event_t::array_start) {
-      if (depth >= kMaxDepth) {
-        too_deep = true;
-        return false;
-      }
-      if (event == json::parse_event_t::object_start) {
-        keys.resize(std::max(keys.size(), static_cast<size_t>(depth) + 2));
-        keys[static_cast<size_t>(depth) + 1].clear();
-      }
-    } else if (event == json::parse_event_t::key && static_cast<size_t>(depth) < keys.size()) {
-      // A key's depth is one more than its object's.
-      const auto& name = parsed.get_ref<const std::string&>();
-      if (!keys[static_cast<size_t>(depth)].insert(name).second && duplicate.empty()) duplicate = name;
-    }
-    return true;
-  };
-  json header = json::parse(text.begin(), text.end(), callback, /*allow_exceptions=*/false);
-  if (too_deep) return absl::DataLossError("the header is nested too deeply");
-  if (header.is_discarded()) return absl::DataLossError("the header is not valid JSON");
-  if (!header.is_object()) return absl::DataLossError("the header is not a JSON object");
-  if (!duplicate.empty())
-    return absl::DataLossError(absl::StrCat("the name \"", duplicate, "\" occurs twice"));
-  return header;
-}
+// Of a shape; far above what any network has, far below what a hostile header would.
+constexpr size_t kMaxDimensions = 32;
 
 absl::StatusOr<std::map<std::string, std::string>> ParseMetadata(const json& entries) {
   if (!entries.is_object()) return absl::DataLossError("__metadata__ is not an object");
@@ -93,6 +66,10 @@ absl::StatusOr<TensorView> ParseTensor(const json& entry, ByteSpan data, uint64_
   TensorView view;
   AFTERIMAGE_ASSIGN_OR_RETURN(view.type, ParseType(dtype.get<std::string>()));
   if (!shape.is_array()) return absl::DataLossError("shape is not a list");
+  if (shape.size() > kMaxDimensions) {
+    return absl::DataLossError(
+        absl::StrCat("shape has ", shape.size(), " dimensions, at most ", kMaxDimensions, " are read"));
+  }
   for (const json& extent : shape) {
     if (!extent.is_number_unsigned() || extent.get<uint64_t>() > INT64_MAX) {
       return absl::DataLossError("shape holds something other than a size");
@@ -140,6 +117,24 @@ absl::Status CheckCoverage(std::vector<Placed> placed, uint64_t data_bytes) {
   return absl::OkStatus();
 }
 
+// The content of a file, unmapped with its last owner.
+absl::StatusOr<PinnedBytes> MapFile(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return ErrnoStatus(errno, "open", path);
+  const absl::Cleanup close_file = [fd] { close(fd); };
+  struct stat information;
+  if (fstat(fd, &information) != 0) return ErrnoStatus(errno, "stat", path);
+  if (!S_ISREG(information.st_mode)) return absl::DataLossError(absl::StrCat(path, ": not a regular file"));
+  const auto num_bytes = static_cast<size_t>(information.st_size);
+  if (num_bytes == 0) return PinnedBytes{};  // which cannot be mapped
+  void* const mapping = mmap(nullptr, num_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+  if (mapping == MAP_FAILED) return ErrnoStatus(errno, "map", path);
+  return PinnedBytes{{static_cast<const uint8_t*>(mapping), num_bytes},
+                     std::shared_ptr<const void>(mapping, [num_bytes](const void* address) {
+                       munmap(const_cast<void*>(address), num_bytes);
+                     })};
+}
+
 template <typename T>
 void UpdateNumber(Sha256Stream& stream, T value) {
   stream.Update({reinterpret_cast<const uint8_t*>(&value), sizeof(value)});
@@ -153,32 +148,17 @@ void UpdateText(Sha256Stream& stream, const std::string& text) {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::Open(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return ErrnoStatus(errno, "open", path);
-  std::shared_ptr<SafetensorsFile> file(new SafetensorsFile);
-  file->path_ = path;
-  struct stat information;
-  absl::Status status;
-  if (fstat(fd, &information) != 0) {
-    status = ErrnoStatus(errno, "stat", path);
-  } else if (!S_ISREG(information.st_mode)) {
-    status = absl::DataLossError(absl::StrCat(path, ": not a regular file"));
-  } else if (static_cast<uint64_t>(information.st_size) < kLengthBytes) {
-    status =
-        absl::DataLossError(absl::StrCat(path, ": ", information.st_size, " bytes are no safetensors file"));
-  } else {
-    file->mapping_bytes_ = static_cast<size_t>(information.st_size);
-    void* mapping = mmap(nullptr, file->mapping_bytes_, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (mapping == MAP_FAILED) {
-      status = ErrnoStatus(errno, "map", path);
-    } else {
-      file->mapping_ = mapping;
-    }
-  }
-  close(fd);
-  AFTERIMAGE_RETURN_IF_ERROR(status);
+  auto content = MapFile(path);
+  AFTERIMAGE_RETURN_IF_ERROR(content.status());
+  return Parse(*std::move(content), path);
+}
 
-  const ByteSpan bytes(static_cast<const uint8_t*>(file->mapping_), file->mapping_bytes_);
+absl::StatusOr<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::Parse(PinnedBytes content,
+                                                                              const std::string& path) {
+  const ByteSpan bytes = content.bytes;
+  if (bytes.size() < kLengthBytes) {
+    return absl::DataLossError(absl::StrCat(path, ": ", bytes.size(), " bytes are no safetensors file"));
+  }
   const uint64_t header_bytes = LoadLittleEndian<uint64_t>(bytes.data());
   if (header_bytes > std::min<uint64_t>(kMaxHeaderBytes, bytes.size() - kLengthBytes)) {
     return absl::DataLossError(absl::StrCat(path, ": a header of ", header_bytes,
@@ -187,9 +167,12 @@ absl::StatusOr<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::Open(con
   }
   const absl::string_view text(reinterpret_cast<const char*>(bytes.data()) + kLengthBytes, header_bytes);
   const ByteSpan data = bytes.subspan(kLengthBytes + header_bytes);
-  absl::StatusOr<json> header = ParseHeader(text);
-  if (!header.ok()) return WithContext(header.status(), path);
+  absl::StatusOr<json> header = ParseObject(text, kMaxDepth);
+  if (!header.ok()) return WithContext(header.status(), absl::StrCat(path, ": the header"));
 
+  std::shared_ptr<SafetensorsFile> file(new SafetensorsFile);
+  file->path_ = path;
+  file->owners_ = {std::move(content.owner)};
   std::vector<Placed> placed;
   for (const auto& [name, entry] : header->items()) {
     if (name == kMetadataKey) {
@@ -210,16 +193,14 @@ absl::StatusOr<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::Open(con
   return file;
 }
 
-SafetensorsFile::~SafetensorsFile() {
-  if (mapping_ != nullptr) munmap(mapping_, mapping_bytes_);
-}
-
 Digest256 SafetensorsFile::ContentDigest(const std::vector<std::string>& exclude_prefixes) const {
   Sha256Stream stream;
+  const auto is_excluded = [&exclude_prefixes](const std::string& name) {
+    return std::any_of(exclude_prefixes.begin(), exclude_prefixes.end(),
+                       [&name](const std::string& prefix) { return name.starts_with(prefix); });
+  };
   for (const auto& [name, view] : tensors_) {
-    const bool excluded = std::any_of(exclude_prefixes.begin(), exclude_prefixes.end(),
-                                      [&](const std::string& prefix) { return name.starts_with(prefix); });
-    if (excluded) continue;
+    if (is_excluded(name)) continue;
     UpdateText(stream, name);
     UpdateText(stream, TensorTypeName(view.type));
     UpdateNumber(stream, static_cast<uint64_t>(view.shape.size()));

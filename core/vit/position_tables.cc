@@ -64,6 +64,23 @@ std::vector<double> ResizeWeights(int64_t from, int64_t to, PositionResize resiz
   return PlainWeights(from, to, static_cast<double>(to));
 }
 
+// What one new sample takes from an old one.
+struct Tap {
+  int64_t source;
+  double weight;
+};
+using Taps = std::vector<Tap>;
+
+// The weights that are not zero, of each new sample.
+std::vector<Taps> ToTaps(const std::vector<double>& weights, int64_t from) {
+  std::vector<Taps> taps(weights.size() / static_cast<size_t>(from));
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (weights[i] == 0) continue;
+    taps[i / static_cast<size_t>(from)].push_back({static_cast<int64_t>(i) % from, weights[i]});
+  }
+  return taps;
+}
+
 }  // namespace
 
 const char* PositionResizeName(PositionResize resize) {
@@ -78,6 +95,47 @@ const char* PositionResizeName(PositionResize resize) {
   return "cubic_size";
 }
 
+at::Tensor ResizeGrid(const at::Tensor& grid, int64_t rows, int64_t columns, PositionResize resize) {
+  TORCH_CHECK(grid.dim() == 3 && grid.numel() > 0 && rows > 0 && columns > 0,
+              "no grid to resize: ", grid.sizes(), " to ", rows, " x ", columns);
+  const int64_t old_rows = grid.size(0), old_columns = grid.size(1), width = grid.size(2);
+  const at::Tensor source = grid.detach().to(at::kDouble).contiguous();
+  at::Tensor result = at::zeros({rows, columns, width}, source.options());
+  const double* const from = source.const_data_ptr<double>();
+  double* const to = result.mutable_data_ptr<double>();
+  const std::vector<Taps> row_taps = ToTaps(ResizeWeights(old_rows, rows, resize), old_rows);
+  const std::vector<Taps> column_taps = ToTaps(ResizeWeights(old_columns, columns, resize), old_columns);
+
+  std::vector<double> narrowed(static_cast<size_t>(old_rows * columns * width), 0.0);
+  for (int64_t r = 0; r < old_rows; ++r) {
+    for (int64_t c = 0; c < columns; ++c) {
+      double* const target = narrowed.data() + (r * columns + c) * width;
+      for (const Tap& tap : column_taps[static_cast<size_t>(c)]) {
+        const double* const sample = from + (r * old_columns + tap.source) * width;
+        for (int64_t d = 0; d < width; ++d) target[d] += tap.weight * sample[d];
+      }
+    }
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    double* const target = to + r * columns * width;
+    for (const Tap& tap : row_taps[static_cast<size_t>(r)]) {
+      const double* const sample = narrowed.data() + tap.source * columns * width;
+      for (int64_t i = 0; i < columns * width; ++i) target[i] += tap.weight * sample[i];
+    }
+  }
+  return result.to(grid.scalar_type());
+}
+
+at::Tensor ResizePixels(const at::Tensor& pixels, int64_t rows, int64_t columns) {
+  TORCH_CHECK(pixels.dim() == 4, "pixels are [B, 3, H, W], these are ", pixels.sizes());
+  std::vector<at::Tensor> resized;
+  for (const at::Tensor& view : pixels.unbind(0)) {
+    resized.push_back(
+        ResizeGrid(view.permute({1, 2, 0}), rows, columns, PositionResize::kSize).permute({2, 0, 1}));
+  }
+  return at::stack(resized);
+}
+
 at::Tensor ResizePositionTable(const at::Tensor& table, int64_t rows, int64_t columns,
                                PositionResize resize) {
   TORCH_CHECK(table.dim() >= 2 && table.size(-2) > 1, "a position table has rows and channels");
@@ -87,37 +145,9 @@ at::Tensor ResizePositionTable(const at::Tensor& table, int64_t rows, int64_t co
   TORCH_CHECK(grid * grid == num_patches, "a position table of ", num_patches, " patches is not square");
   if (rows == grid && columns == grid) return table;
 
-  const at::Tensor source = table.detach().to(at::kDouble).reshape({1 + num_patches, width}).contiguous();
-  at::Tensor result = at::zeros({1 + rows * columns, width}, source.options());
-  const double* from = source.const_data_ptr<double>();
-  double* to = result.mutable_data_ptr<double>();
-  std::copy_n(from, width, to);
-  from += width;
-  to += width;
-  const std::vector<double> row_weights = ResizeWeights(grid, rows, resize);
-  const std::vector<double> column_weights = ResizeWeights(grid, columns, resize);
-
-  std::vector<double> narrowed(static_cast<size_t>(grid * columns * width), 0.0);  // grid rows, new columns
-  for (int64_t r = 0; r < grid; ++r) {
-    for (int64_t c = 0; c < columns; ++c) {
-      double* target = narrowed.data() + (r * columns + c) * width;
-      for (int64_t k = 0; k < grid; ++k) {
-        const double weight = column_weights[static_cast<size_t>(c * grid + k)];
-        if (weight == 0) continue;
-        for (int64_t d = 0; d < width; ++d) target[d] += weight * from[(r * grid + k) * width + d];
-      }
-    }
-  }
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t k = 0; k < grid; ++k) {
-      const double weight = row_weights[static_cast<size_t>(r * grid + k)];
-      if (weight == 0) continue;
-      for (int64_t i = 0; i < columns * width; ++i) {
-        to[r * columns * width + i] += weight * narrowed[static_cast<size_t>(k * columns * width + i)];
-      }
-    }
-  }
-  result = result.to(table.scalar_type());
+  const at::Tensor flat = table.detach().reshape({1 + num_patches, width});
+  const at::Tensor resized = ResizeGrid(flat.slice(0, 1).view({grid, grid, width}), rows, columns, resize);
+  const at::Tensor result = at::cat({flat.slice(0, 0, 1), resized.view({rows * columns, width})}, 0);
   return table.dim() == 3 ? result.unsqueeze(0) : result;
 }
 

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "core/vit/position_tables.h"
 #include "core/tensors/safetensors.h"
+#include "core/vit/position_tables.h"
 #include "core/vit/teacher_runner.h"
 #include "core/vit/teacher_settings.h"
 #include "core/vit/vit.h"
@@ -29,16 +29,18 @@ struct TeacherModel {
   bool resized() const { return config.grid() != native_grid; }
 };
 
-// Names of the known families: "timm_vit", "hf_clip", "open_clip", "hf_vit", "hf_dinov2", "dino_original".
+// Names of the known families, as docs/teachers.md lists them: "timm_vit", "hf_clip", "open_clip",
+// "hf_dinov2", …
 std::vector<std::string> TeacherFamilyNames();
 
 // Tensors under these prefixes are no weights: golden files carry inputs and outputs beside them.
 const std::vector<std::string>& NonWeightPrefixes();
 
-// Reads the weights in `dtype`. Separate q, k and v are joined, text towers, projections, poolers and
-// classifiers are passed over. InvalidArgument: the family is unknown (the known ones are listed); a tensor
-// is missing, one too many, of a wrong shape (named, both shapes told) or not floating point; a setting that
-// the file does not tell is not given; an image size that the patches do not divide. The options say what the
+// Reads the weights in `dtype`. Separate q, k and v are joined; text towers, projections, poolers, decoders
+// and classifiers are passed over, and so is a prefix such as "module." of all names. InvalidArgument: the
+// family is unknown (the known ones are listed); several towers of it; a tensor is missing, one too many, of
+// a wrong shape (named, both shapes told) or not floating point; a setting that the file does not tell is not
+// given (its choices are listed); an image size that the patches do not divide. The options say what the
 // flags say; `options.weights` and the device are not looked at.
 absl::StatusOr<TeacherModel> LoadTeacherModel(const SafetensorsFile& file, const TeacherOptions& options,
                                               at::ScalarType dtype);

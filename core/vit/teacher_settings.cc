@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -94,9 +95,12 @@ absl::StatusOr<TeacherSettings> FromTransformers(const Json& config) {
   const auto vision = config.find("vision_config");
   const Json& tower = vision != config.end() && vision->is_object() ? *vision : config;
   TeacherSettings settings;
-  // What equals the class's default may be left out of the file; all three classes that we load have 12
-  // heads.
+  // What equals the class's default may be left out of the file: 12 heads in all classes that we load,
+  // quick-GELU in CLIP's.
   settings.heads = 12;
+  const std::string type =
+      config.value("model_type", Json()).is_string() ? config["model_type"].get<std::string>() : "";
+  if (type == "clip" || type == "clip_vision_model") settings.activation = Activation::kQuickGelu;
   AFTERIMAGE_RETURN_IF_ERROR(ReadField(tower, "num_attention_heads", Size, settings.heads));
   AFTERIMAGE_RETURN_IF_ERROR(ReadField(tower, "hidden_act", ReadActivation, settings.activation));
   AFTERIMAGE_RETURN_IF_ERROR(ReadField(tower, "layer_norm_eps", Number, settings.layer_norm_eps));
@@ -157,7 +161,30 @@ absl::StatusOr<TeacherSettings> FromConfigText(const std::string& text, int64_t 
   return FromOurConfig(config);
 }
 
+// transformers' preprocessor_config.json.
+absl::StatusOr<TeacherSettings> FromPreprocessorText(const std::string& text) {
+  const Json config = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!config.is_object()) return absl::InvalidArgumentError("not a JSON object");
+  TeacherSettings settings;
+  AFTERIMAGE_RETURN_IF_ERROR(ReadField(config, "image_mean", Channels, settings.mean));
+  AFTERIMAGE_RETURN_IF_ERROR(ReadField(config, "image_std", Channels, settings.std));
+  return settings;
+}
+
+// What `parse` makes of a file, or nothing where there is none.
+template <typename Parse>
+absl::StatusOr<std::optional<TeacherSettings>> ReadBeside(const fs::path& path, Parse parse) {
+  absl::StatusOr<std::string> text = ReadFile(path);
+  if (absl::IsNotFound(text.status())) return std::optional<TeacherSettings>();
+  AFTERIMAGE_RETURN_IF_ERROR(text.status());
+  absl::StatusOr<TeacherSettings> settings = parse(*text);
+  if (!settings.ok()) return WithContext(settings.status(), path.string());
+  return std::optional<TeacherSettings>(*std::move(settings));
+}
+
 }  // namespace
+
+absl::StatusOr<ChannelValues> ParseChannelValues(const Json& value) { return Channels(value); }
 
 void TeacherSettings::FillFrom(const TeacherSettings& other) {
   if (!heads) heads = other.heads;
@@ -172,15 +199,25 @@ void TeacherSettings::FillFrom(const TeacherSettings& other) {
 
 absl::Status TeacherSettings::CheckComplete() const {
   std::vector<absl::string_view> unknown;
-  if (!heads) unknown.push_back("the number of heads");
-  if (!activation) unknown.push_back("the activation (gelu or quick_gelu)");
-  if (!layer_norm_eps) unknown.push_back("the LayerNorm eps");
-  if (!mean) unknown.push_back("the mean of the input channels");
-  if (!std) unknown.push_back("the std of the input channels");
+  if (!heads) unknown.push_back("the number of heads (--teacher-heads; no known model has these sizes)");
+  if (!activation) {
+    unknown.push_back(
+        "the activation (--teacher-activation quick_gelu: OpenAI's CLIP; gelu: LAION's and most others)");
+  }
+  if (!layer_norm_eps)
+    unknown.push_back("the LayerNorm eps (--teacher-eps; CLIP 1e-05, others mostly 1e-06)");
+  if (!mean || !std) {
+    unknown.push_back(
+        "mean and std of the input channels (--teacher-mean 0.485,0.456,0.406 --teacher-std "
+        "0.229,0.224,0.225: "
+        "ImageNet's; 0.5,0.5,0.5 for both: Google's ViT, timm's augreg, some of LAION's CLIP; "
+        "0.48145466,0.4578275,0.40821073 and 0.26862954,0.26130258,0.27577711: other CLIP)");
+  }
   if (unknown.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("the weights do not tell ", absl::StrJoin(unknown, ", "),
-                                                 ": say so by the teacher options, or put the model's "
-                                                 "config.json (open_clip_config.json) beside the weights"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "the weights do not tell ", absl::StrJoin(unknown, "; nor "),
+      ". Say so, or put the model's config.json (open_clip_config.json, preprocessor_config.json) "
+      "beside the weights"));
 }
 
 absl::StatusOr<TeacherSettings> SettingsFromOptions(const TeacherOptions& options) {
@@ -207,7 +244,8 @@ absl::StatusOr<TeacherSettings> SettingsFromOptions(const TeacherOptions& option
   return settings;
 }
 
-absl::StatusOr<TeacherSettings> SettingsBesideWeights(const SafetensorsFile& file, int64_t width) {
+absl::StatusOr<TeacherSettings> SettingsBesideWeights(const SafetensorsFile& file, const std::string& family,
+                                                      int64_t width) {
   const auto metadata = file.metadata().find(kConfigMetadataKey);
   if (metadata != file.metadata().end()) {
     const Json config = Json::parse(metadata->second, nullptr, /*allow_exceptions=*/false);
@@ -217,16 +255,23 @@ absl::StatusOr<TeacherSettings> SettingsBesideWeights(const SafetensorsFile& fil
     if (!settings.ok()) return WithContext(settings.status(), where);
     return settings;
   }
-  for (const char* name : {"config.json", "open_clip_config.json"}) {
-    const fs::path path = fs::path(file.path()).parent_path() / name;
-    absl::StatusOr<std::string> text = ReadFile(path);
-    if (absl::IsNotFound(text.status())) continue;
-    AFTERIMAGE_RETURN_IF_ERROR(text.status());
-    auto settings = FromConfigText(*text, width);
-    if (!settings.ok()) return WithContext(settings.status(), path.string());
-    return settings;
+  const fs::path folder = fs::path(file.path()).parent_path();
+  // Repositories of a CLIP often hold both of its forms, each with a file of its own.
+  std::vector<std::string> names = {"config.json", "open_clip_config.json"};
+  if (family == "open_clip") std::swap(names[0], names[1]);
+  TeacherSettings settings;
+  for (const std::string& name : names) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(
+        const std::optional<TeacherSettings> read,
+        ReadBeside(folder / name, [width](const std::string& text) { return FromConfigText(text, width); }));
+    if (!read) continue;
+    settings = *read;
+    break;
   }
-  return TeacherSettings{};
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::optional<TeacherSettings> pixels,
+                              ReadBeside(folder / "preprocessor_config.json", FromPreprocessorText));
+  if (pixels) settings.FillFrom(*pixels);
+  return settings;
 }
 
 }  // namespace afterimage

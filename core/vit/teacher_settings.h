@@ -35,17 +35,22 @@ struct TeacherSettings {
 
   // Takes from `other` what is not set here.
   void FillFrom(const TeacherSettings& other);
-  // InvalidArgument lists all that is still unknown, how to say it by flag and in which file it would be
-  // found.
+  // InvalidArgument lists all that is still unknown with the choices there are, how to say it by flag and in
+  // which file it would be found.
   absl::Status CheckComplete() const;
 };
+
+// Three numbers, or decimals as text, also in one comma-separated text.
+absl::StatusOr<ChannelValues> ParseChannelValues(const Json& value);
 
 // InvalidArgument names the option that cannot be read.
 absl::StatusOr<TeacherSettings> SettingsFromOptions(const TeacherOptions& options);
 
 // From the file's own metadata, else from config.json or open_clip_config.json beside it (Hugging Face:
-// transformers, timm, open_clip); `width` is the network's, which open_clip's head count derives from. Where
-// none of them exists everything is unset. InvalidArgument names a file that cannot be read as such.
-absl::StatusOr<TeacherSettings> SettingsBesideWeights(const SafetensorsFile& file, int64_t width);
+// transformers, timm, open_clip; the one that belongs to `family` first) and preprocessor_config.json;
+// `width` is the network's, which open_clip's head count derives from. Where none of them exists everything
+// is unset. InvalidArgument names a file that cannot be read as such.
+absl::StatusOr<TeacherSettings> SettingsBesideWeights(const SafetensorsFile& file, const std::string& family,
+                                                      int64_t width);
 
 }  // namespace afterimage

@@ -37,11 +37,30 @@ std::optional<TensorType> ToTensorType(at::ScalarType type) {
 
 }  // namespace
 
+void CopyValues(const TensorView& view, at::Tensor target) {
+  const at::ScalarType type = ToScalarType(view.type);
+  if (view.data.empty()) return;  // without an address perhaps
+  if (target.scalar_type() == type && target.is_contiguous()) {
+    std::memcpy(target.mutable_data_ptr(), view.data.data(), view.data.size());
+    return;
+  }
+  const at::TensorOptions options = at::TensorOptions().dtype(type);
+  if (reinterpret_cast<uintptr_t>(view.data.data()) % TensorTypeBytes(view.type) == 0) {
+    // Only read.
+    void* const bytes = const_cast<uint8_t*>(view.data.data());
+    target.copy_(at::from_blob(bytes, view.shape, options).view(target.sizes()));
+    return;
+  }
+  at::Tensor aligned = at::empty(view.shape, options);
+  std::memcpy(aligned.mutable_data_ptr(), view.data.data(), view.data.size());
+  target.copy_(aligned.view(target.sizes()));
+}
+
 at::Tensor ToTensor(const TensorView& view, std::optional<at::ScalarType> dtype) {
-  at::Tensor tensor = at::empty(view.shape, at::TensorOptions().dtype(ToScalarType(view.type)));
-  // The file's bytes need not be aligned. An empty tensor may have no address.
-  if (!view.data.empty()) std::memcpy(tensor.data_ptr(), view.data.data(), view.data.size());
-  return dtype ? tensor.to(*dtype) : tensor;
+  at::Tensor tensor =
+      at::empty(view.shape, at::TensorOptions().dtype(dtype.value_or(ToScalarType(view.type))));
+  CopyValues(view, tensor);
+  return tensor;
 }
 
 absl::StatusOr<ParameterMap> LoadTensors(const std::string& path, std::optional<at::ScalarType> dtype) {

@@ -18,6 +18,10 @@ namespace afterimage {
 // double exactly.
 at::Tensor ToTensor(const TensorView& view, std::optional<at::ScalarType> dtype = std::nullopt);
 
+// Copies the values into `target`, of the same number of elements, converting to its type in the same pass;
+// the file's bytes need not be aligned.
+void CopyValues(const TensorView& view, at::Tensor target);
+
 // All tensors of a file. Errors as SafetensorsFile::Open; ResourceExhausted: no memory.
 absl::StatusOr<ParameterMap> LoadTensors(const std::string& path,
                                          std::optional<at::ScalarType> dtype = std::nullopt);

@@ -31,7 +31,8 @@ class Parameters {
   const ParameterMap& map_;
 };
 
-// Rows [B, n, D] entering the first block's position: patch embedding plus position, class token first.
+// Rows [B, 1 + R + n, D] entering the first block: class token, registers, then patches; positions added to
+// all but the registers.
 at::Tensor EmbedPatches(const VitConfig& config, const Parameters& parameters, at::Tensor patches,
                         const at::Tensor& visible) {
   const int64_t batch = patches.size(0);
@@ -62,18 +63,30 @@ at::Tensor EmbedPatches(const VitConfig& config, const Parameters& parameters, a
   const at::Tensor tokens = at::linear(patches, weight, bias) + positions;
   const at::Tensor class_token =
       (parameters["cls_token"] + table.slice(1, 0, 1)).expand({batch, 1, config.width});
-  return at::cat({class_token, tokens}, 1);
+  if (config.num_registers == 0) return at::cat({class_token, tokens}, 1);
+  const at::Tensor registers = parameters["reg_token"].expand({batch, config.num_registers, config.width});
+  return at::cat({class_token, registers, tokens}, 1);
 }
 
-// Mean over heads of the class token's softmax row over the patches; q and k [B, heads, L, d]. Single
-// precision at least.
-at::Tensor ClassRowImportance(const at::Tensor& q, const at::Tensor& k) {
+// [B, 1 + R + n, D] -> [B, 1 + n, D]
+at::Tensor WithoutRegisters(const VitConfig& config, const at::Tensor& rows) {
+  if (config.num_registers == 0) return rows;
+  return at::cat({rows.slice(1, 0, 1), rows.slice(1, 1 + config.num_registers)}, 1);
+}
+
+// The class token's softmax row [B, heads, L]; q and k [B, heads, L, d]. Single precision at least.
+at::Tensor ClassAttention(const at::Tensor& q, const at::Tensor& k) {
   const at::ScalarType type = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(-1)));
   const at::Tensor query = q.slice(2, 0, 1).to(type) * scale;
-  // Products and sums: a matrix product of a single row has other bits at other places of the batch, since MKL
-  // looks at the alignment of the result.
-  const at::Tensor row = at::softmax((query * k.to(type)).sum(-1), -1).slice(2, 1);
+  // Products and sums: a matrix product of a single row has other bits at other places of the batch, since
+  // MKL looks at the alignment of the result.
+  return at::softmax((query * k.to(type)).sum(-1), -1);
+}
+
+// Mean over heads of a class row, of the patches, which begin at `first_patch`.
+at::Tensor MeanOverHeads(const at::Tensor& attention, int64_t first_patch) {
+  const at::Tensor row = attention.slice(2, first_patch);
   // Head by head: the order of this sum must not depend on the shape of the batch, as a reduction's may.
   const int64_t heads = row.size(1);
   at::Tensor sum = row.select(1, 0);
@@ -82,6 +95,10 @@ at::Tensor ClassRowImportance(const at::Tensor& q, const at::Tensor& k) {
 }
 
 at::Tensor Activate(const at::Tensor& x, Activation activation) {
+  if (activation == Activation::kSwiGlu) {
+    const std::vector<at::Tensor> halves = x.chunk(2, -1);
+    return at::silu(halves[0]) * halves[1];
+  }
   return activation == Activation::kQuickGelu ? x * at::sigmoid(x * 1.702) : at::gelu(x);
 }
 
@@ -120,7 +137,7 @@ VitOutput VitForward(const VitConfig& config, const ParameterMap& map, const at:
 
   VitOutput output;
   output.hidden.reserve(static_cast<size_t>(config.depth) + 1);
-  output.hidden.push_back(x);
+  output.hidden.push_back(WithoutRegisters(config, x));
   for (int64_t i = 0; i < config.depth; ++i) {
     const std::string block = absl::StrCat("blocks.", i, ".");
     const std::vector<at::Tensor> qkv =
@@ -128,8 +145,10 @@ VitOutput VitForward(const VitConfig& config, const ParameterMap& map, const at:
             .view({batch, length, 3, config.heads, config.width / config.heads})
             .permute({2, 0, 3, 1, 4})
             .unbind(0);
-    if (options.with_importance && i + 1 == config.depth)
-      output.importance = ClassRowImportance(qkv[0], qkv[1]);
+    if (options.with_importance && i + 1 == config.depth) {
+      output.class_attention = ClassAttention(qkv[0], qkv[1]);
+      output.importance = MeanOverHeads(output.class_attention, 1 + config.num_registers);
+    }
     const at::Tensor attended = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
                                     .transpose(1, 2)
                                     .reshape({batch, length, config.width});
@@ -138,7 +157,7 @@ VitOutput VitForward(const VitConfig& config, const ParameterMap& map, const at:
         parameters.Linear(parameters.LayerNorm(x, block + "norm2", eps), block + "mlp.fc1");
     add_branch(parameters.Linear(Activate(expanded, config.activation), block + "mlp.fc2"), i, 1,
                block + "ls2.gamma");
-    output.hidden.push_back(x);
+    output.hidden.push_back(WithoutRegisters(config, x));
   }
   return output;
 }

@@ -16,14 +16,16 @@
 namespace afterimage {
 
 // Parameters by name, in timm's names whatever the file's family: "cls_token" [1,1,D], "pos_embed" [1,1+N,D],
-// "patch_embed.proj.weight" [D,3,p,p] (and ".bias"), "norm_pre.*", "blocks.<i>.norm1.*",
+// "reg_token" [1,R,D], "patch_embed.proj.weight" [D,3,p,p] (and ".bias"), "norm_pre.*", "blocks.<i>.norm1.*",
 // "blocks.<i>.attn.qkv.*" [3D,D] (rows q, k, v), "blocks.<i>.attn.proj.*", "blocks.<i>.ls1.gamma",
 // "blocks.<i>.norm2.*", "blocks.<i>.mlp.fc1.*", "blocks.<i>.mlp.fc2.*", "blocks.<i>.ls2.gamma", "norm.*",
 // "head.*".
 using ParameterMap = std::map<std::string, at::Tensor>;
 
-enum class Activation { kGelu, kQuickGelu };  // erf GELU; x * sigmoid(1.702 x)
-// "gelu", "quick_gelu". InvalidArgument lists the known names.
+// erf GELU; x * sigmoid(1.702 x); a gated MLP: fc1 [2 M, D] makes gate and value, silu(gate) * value enters
+// fc2 [D, M].
+enum class Activation { kGelu, kQuickGelu, kSwiGlu };
+// "gelu", "quick_gelu", "swiglu". InvalidArgument lists the known names.
 const char* ActivationName(Activation activation);
 absl::StatusOr<Activation> ParseActivation(absl::string_view name);
 
@@ -34,12 +36,15 @@ struct VitConfig {
   int64_t width = 768;
   int64_t depth = 12;
   int64_t heads = 12;
-  int64_t mlp_width = 3072;
+  int64_t mlp_width = 3072;  // of what enters fc2
   double layer_norm_eps = 1e-6;
   Activation activation = Activation::kGelu;
   bool pre_norm = false;  // LayerNorm before block 1 ("norm_pre"; CLIP)
   bool patch_bias = true;
   bool layer_scale = false;
+  // Registers, or a distillation token: rows between the class token and the patches, inside the network only.
+  // They are in no output.
+  int64_t num_registers = 0;
 
   int64_t grid() const { return image_size / patch_size; }
   int64_t num_patches() const { return grid() * grid(); }
@@ -56,8 +61,9 @@ at::Tensor PatchRows(const at::Tensor& pixels, int64_t patch_size);
 struct VitOutput {
   // hidden[0] enters block 1, hidden[i] leaves block i: [B, 1 + n, D]; before any final norm.
   std::vector<at::Tensor> hidden;
-  // [B, N] if asked for: softmax row of the class token over the patches in the last block, mean over heads,
-  // computed in fp32 (or fp64) without the other rows.
+  // If asked for: the class token's softmax row in the last block, computed in fp32 (or fp64) without the
+  // other rows: [B, heads, 1 + R + N], and its mean over heads of the patches alone, [B, N].
+  at::Tensor class_attention;
   at::Tensor importance;
 };
 

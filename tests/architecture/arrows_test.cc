@@ -36,7 +36,7 @@ std::vector<std::string> CoreAnd(std::vector<std::string> others) {
 
 const std::vector<std::string> kTrainerRooms = {
     "core/vit",           "trainer/model",       "trainer/loss",       "trainer/data",      "trainer/optim",
-    "trainer/checkpoint", "trainer/distributed", "trainer/evaluation", "trainer/supervise", "trainer/pretrain"};
+    "trainer/checkpoint", "trainer/distributed", "trainer/forward", "trainer/evaluation", "trainer/supervise", "trainer/pretrain"};
 
 std::vector<std::string> TrainerAnd(std::vector<std::string> others) {
   others.insert(others.end(), kTrainerRooms.begin(), kTrainerRooms.end());

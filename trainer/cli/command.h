@@ -16,6 +16,7 @@ void AddSuperviseCommand(CLI::App& app, CommandBody& chosen);
 void AddPretrainCommand(CLI::App& app, CommandBody& chosen);
 void AddKnnCommand(CLI::App& app, CommandBody& chosen);
 void AddExportCommand(CLI::App& app, CommandBody& chosen);
+void AddForwardCommand(CLI::App& app, CommandBody& chosen);
 
 // Prints "afterimage-train: <message>" to stderr; 1, or 2 for an argument that cannot be right, or
 // kStoppedExitStatus for a command that was cancelled.

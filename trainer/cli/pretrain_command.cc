@@ -36,7 +36,7 @@ void AddInputFlags(CLI::App& command, FeatureInputOptions& input,
       ->group(group);
   command
       .add_option("--teacher", input.teacher.weights,
-                  "run this teacher (.safetensors) inside the step instead of reading a cache")
+                  "run this teacher (docs/teachers.md) inside the step instead of reading a cache")
       ->group(group);
   command
       .add_option("--images", input.images,
@@ -69,6 +69,19 @@ void AddInputFlags(CLI::App& command, FeatureInputOptions& input,
       ->group(group);
   command.add_option("--mask-seed", input.mask_seed)->capture_default_str()->group(group);
   command.add_option("--teacher-heads", input.teacher.num_heads, "where the weights do not tell")
+      ->group(group);
+  for (const auto& [flag, target, help] :
+       {std::tuple{"--teacher-family", &input.teacher.family, "instead of recognising it (docs/teachers.md)"},
+        {"--teacher-prefix", &input.teacher.prefix, "look only at tensors whose names begin so"},
+        {"--teacher-activation", &input.teacher.activation, "gelu or quick_gelu, where the weights do not tell"},
+        {"--teacher-eps", &input.teacher.layer_norm_eps, "LayerNorm eps, likewise"},
+        {"--teacher-mean", &input.teacher.mean, "pixel mean in [0, 1]: three decimals, comma-separated"},
+        {"--teacher-std", &input.teacher.std, "pixel standard deviation, likewise"}}) {
+    command.add_option(flag, *target, help)->group(group);
+  }
+  command
+      .add_option("--teacher-input-size", input.teacher.input_size,
+                  "side of a live teacher's input, to which each view is resized (0 = the view's)")
       ->group(group);
   command.add_option("--micro-batch", input.teacher.micro_batch, "of a live teacher")
       ->capture_default_str()

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 
 #include "absl/strings/str_cat.h"
+#include "core/vit/teacher_runner.h"
+#include "core/vit/vit.h"
 
 namespace afterimage::trainer {
 
@@ -27,31 +29,35 @@ absl::StatusOr<TargetNorm> ParseTargetNorm(absl::string_view name) {
       absl::StrCat("unknown target norm \"", name, "\": whiten, none and l2 are known"));
 }
 
+at::Tensor NormalizeRawTargets(TargetNorm norm, const at::Tensor& raw) {
+  if (norm == TargetNorm::kWhiten) return LayerNormNoAffine(raw, kNormalizationEps);
+  if (norm == TargetNorm::kNone) return raw;
+  return raw / raw.norm(2, {-1}, /*keepdim=*/true).clamp_min(1e-12);
+}
+
 at::Tensor NormalizeTargets(TargetNorm norm, const at::Tensor& whitened, const at::Tensor& mean,
                             const at::Tensor& inverse_deviation) {
   if (norm == TargetNorm::kWhiten) return whitened;
-  const at::Tensor raw = whitened / inverse_deviation.unsqueeze(-1) + mean.unsqueeze(-1);
-  if (norm == TargetNorm::kNone) return raw;
-  return raw / raw.norm(2, {-1}, /*keepdim=*/true).clamp_min(1e-12);
+  return NormalizeRawTargets(norm, whitened / inverse_deviation.unsqueeze(-1) + mean.unsqueeze(-1));
+}
+
+at::Tensor LevelLoss(LossType type, const at::Tensor& aligned, const at::Tensor& target) {
+  switch (type) {
+    case LossType::kSmoothL1:
+      break;
+    case LossType::kL1:
+      return at::l1_loss(aligned, target, at::Reduction::Mean);
+    case LossType::kL2:
+      return at::mse_loss(aligned, target, at::Reduction::Mean);
+  }
+  return 2.0 * at::smooth_l1_loss(aligned, target, at::Reduction::Mean, /*beta=*/1.0);
 }
 
 at::Tensor AlignmentLoss(LossType type, const std::vector<double>& weights,
                          const std::vector<at::Tensor>& aligned, const std::vector<at::Tensor>& targets) {
   at::Tensor sum;
   for (size_t i = 0; i < weights.size(); ++i) {
-    at::Tensor distance;
-    switch (type) {
-      case LossType::kSmoothL1:
-        distance = 2.0 * at::smooth_l1_loss(aligned[i], targets[i], at::Reduction::Mean, /*beta=*/1.0);
-        break;
-      case LossType::kL1:
-        distance = at::l1_loss(aligned[i], targets[i], at::Reduction::Mean);
-        break;
-      case LossType::kL2:
-        distance = at::mse_loss(aligned[i], targets[i], at::Reduction::Mean);
-        break;
-    }
-    const at::Tensor term = weights[i] * distance;
+    const at::Tensor term = weights[i] * LevelLoss(type, aligned[i], targets[i]);
     sum = sum.defined() ? sum + term : term;
   }
   return sum;

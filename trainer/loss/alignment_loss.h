@@ -20,14 +20,20 @@ enum class TargetNorm { kWhiten, kNone, kL2 };
 // batch, so that it cannot be cached.
 absl::StatusOr<TargetNorm> ParseTargetNorm(absl::string_view name);
 
+// Raw tokens [..., D] of a teacher level as targets (maskalign.md section 1.3), token by token: LayerNorm
+// without affine with kNormalizationEps, as they are, or divided by their length.
+at::Tensor NormalizeRawTargets(TargetNorm norm, const at::Tensor& raw);
+
 // Stored are whitened tokens [..., D] and, per token, mean and inverse deviation [...]; the other targets
 // undo the whitening first.
 at::Tensor NormalizeTargets(TargetNorm norm, const at::Tensor& whitened, const at::Tensor& mean,
                             const at::Tensor& inverse_deviation);
 
-// sum over the levels of weight * (mean over samples, tokens and channels of the distance). The class token
-// counts as one patch. Smooth L1 has beta 1 and the reference's factor 2: d^2 where |d| < 1, else 2 |d| - 1.
-// Parallel lists of [B, 1 + n, D_t].
+// Mean over samples, tokens and channels of the distance between two [B, 1 + n, D_t]. The class token counts
+// as one patch. Smooth L1 has beta 1 and the reference's factor 2: d^2 where |d| < 1, else 2 |d| - 1.
+at::Tensor LevelLoss(LossType type, const at::Tensor& aligned, const at::Tensor& target);
+
+// Sum over the levels of weight * LevelLoss. Parallel lists.
 at::Tensor AlignmentLoss(LossType type, const std::vector<double>& weights,
                          const std::vector<at::Tensor>& aligned, const std::vector<at::Tensor>& targets);
 

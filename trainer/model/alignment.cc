@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "trainer/model/vit_init.h"
 
@@ -65,6 +66,15 @@ absl::StatusOr<Head> ParseHead(absl::string_view name) {
 
 absl::Status AlignmentConfig::Validate() const {
   if (levels.empty()) return absl::InvalidArgumentError("no teacher level has a weight in the loss");
+  uint32_t previous = 0;
+  for (const uint32_t level : levels) {
+    if (level < 1 || level > num_teacher_levels) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("level ", level, " does not exist: the teacher has levels 1 to ", num_teacher_levels));
+    }
+    if (level <= previous) return absl::InvalidArgumentError("levels are not ascending");
+    previous = level;
+  }
   if (fusion != Fusion::kSum && student_depth != num_teacher_levels) {
     return absl::InvalidArgumentError(
         absl::StrCat("fusion ", fusion == Fusion::kLinear ? "linear" : "simple",
@@ -75,53 +85,75 @@ absl::Status AlignmentConfig::Validate() const {
   return absl::OkStatus();
 }
 
+std::map<std::string, std::vector<int64_t>> AlignmentShapes(const AlignmentConfig& config) {
+  std::map<std::string, std::vector<int64_t>> shapes;
+  if (config.fusion != Fusion::kSimple) {
+    shapes["align.mix"] = {static_cast<int64_t>(config.levels.size()), config.student_depth};
+  }
+  const auto add = [&](const std::string& name, std::vector<int64_t> weight) {
+    shapes[name + ".bias"] = {weight[0]};
+    shapes[name + ".weight"] = std::move(weight);
+  };
+  const int64_t width = config.student_width;
+  for (const uint32_t level : config.levels) {
+    const std::string name = absl::StrCat("align.heads.", level);
+    if (config.head == Head::kNormLinear || config.head == Head::kMlp2) add(name + ".norm", {width});
+    if (config.head == Head::kMlp || config.head == Head::kMlp2) {
+      add(name + ".fc1", {width, width});
+      add(name + ".fc2", {config.teacher_width, width});
+    } else {
+      add(name, {config.teacher_width, width});
+    }
+  }
+  return shapes;
+}
+
 ParameterMap NewAlignment(const AlignmentConfig& config, uint64_t seed) {
   c10::NoGradGuard no_grad;
   ParameterMap parameters;
-  const auto rows = static_cast<int64_t>(config.levels.size());
-  if (config.fusion == Fusion::kSum) {
-    parameters["align.mix"] =
-        at::full({rows, config.student_depth}, 1.0 / static_cast<double>(config.student_depth), at::kFloat);
-  } else if (config.fusion == Fusion::kLinear) {
-    at::Tensor mix = at::full({rows, config.student_depth}, 0.01, at::kFloat);
-    for (int64_t row = 0; row < rows; ++row) mix.select(0, row).select(0, config.levels[row] - 1).add_(1.0);
-    parameters["align.mix"] = mix;
-  }
-
-  const auto add_linear = [&](const std::string& name, int64_t out, int64_t in) {
-    at::Tensor weight = at::empty({out, in}, at::kFloat);
-    XavierUniform(weight, InitialGenerator(seed, name + ".weight"));
-    parameters[name + ".weight"] = weight;
-    parameters[name + ".bias"] = at::zeros({out}, at::kFloat);
-  };
-  const auto add_norm = [&](const std::string& name) {
-    parameters[name + ".weight"] = at::ones({config.student_width}, at::kFloat);
-    parameters[name + ".bias"] = at::zeros({config.student_width}, at::kFloat);
-  };
-  for (const uint32_t level : config.levels) {
-    const std::string name = absl::StrCat("align.heads.", level);
-    if (config.head == Head::kNormLinear || config.head == Head::kMlp2) add_norm(name + ".norm");
-    if (config.head == Head::kMlp || config.head == Head::kMlp2) {
-      add_linear(name + ".fc1", config.student_width, config.student_width);
-      add_linear(name + ".fc2", config.teacher_width, config.student_width);
-    } else {
-      add_linear(name, config.teacher_width, config.student_width);
+  for (const auto& [name, shape] : AlignmentShapes(config)) {
+    at::Tensor tensor = at::zeros(shape, at::kFloat);
+    if (name == "align.mix") {
+      const bool sum = config.fusion == Fusion::kSum;
+      tensor.fill_(sum ? 1.0 / static_cast<double>(config.student_depth) : 0.01);
+      for (int64_t row = 0; !sum && row < shape[0]; ++row) {
+        tensor.select(0, row).select(0, config.levels[static_cast<size_t>(row)] - 1).add_(1.0);
+      }
+    } else if (shape.size() > 1) {
+      XavierUniform(tensor, InitialGenerator(seed, name));
+    } else if (absl::EndsWith(name, ".weight")) {
+      tensor.fill_(1.0);  // a LayerNorm
     }
+    parameters[name] = tensor;
   }
   return parameters;
 }
 
-std::vector<at::Tensor> Align(const AlignmentConfig& config, const ParameterMap& parameters,
-                              const std::vector<at::Tensor>& hidden) {
-  at::Tensor mixed;
-  if (config.fusion != Fusion::kSimple) mixed = Mix(parameters.at("align.mix"), hidden);
+std::vector<at::Tensor> MixLevels(const AlignmentConfig& config, const ParameterMap& parameters,
+                                  const std::vector<at::Tensor>& hidden) {
+  std::vector<at::Tensor> levels;
+  if (config.fusion == Fusion::kSimple) {
+    for (const uint32_t level : config.levels) levels.push_back(hidden[level]);
+    return levels;
+  }
+  const at::Tensor mixed = Mix(parameters.at("align.mix"), hidden);
+  for (int64_t i = 0; i < mixed.size(0); ++i) levels.push_back(mixed.select(0, i));
+  return levels;
+}
+
+std::vector<at::Tensor> ApplyHeads(const AlignmentConfig& config, const ParameterMap& parameters,
+                                   const std::vector<at::Tensor>& mixed) {
   std::vector<at::Tensor> aligned;
   for (size_t i = 0; i < config.levels.size(); ++i) {
-    const uint32_t level = config.levels[i];
-    const at::Tensor g = mixed.defined() ? mixed.select(0, static_cast<int64_t>(i)) : hidden[level];
-    aligned.push_back(ApplyHead(config.head, parameters, absl::StrCat("align.heads.", level), g));
+    const std::string name = absl::StrCat("align.heads.", config.levels[i]);
+    aligned.push_back(ApplyHead(config.head, parameters, name, mixed[i]));
   }
   return aligned;
+}
+
+std::vector<at::Tensor> Align(const AlignmentConfig& config, const ParameterMap& parameters,
+                              const std::vector<at::Tensor>& hidden) {
+  return ApplyHeads(config, parameters, MixLevels(config, parameters, hidden));
 }
 
 }  // namespace afterimage::trainer

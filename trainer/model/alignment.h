@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -29,17 +30,26 @@ struct AlignmentConfig {
   int64_t student_depth = 0;
   int64_t student_width = 0;
 
-  // InvalidArgument: linear or simple fusion between networks of different depths, where level j of one is
-  // not level j of the other.
+  // InvalidArgument: levels that the teacher does not have, none, or not ascending; linear or simple fusion
+  // between networks of different depths, where level j of one is not level j of the other.
   absl::Status Validate() const;
 };
 
-// "align.mix" [levels, student depth] (rows of identity + 0.01, or 1 / depth for `sum`; absent for `simple`)
-// and "align.heads.<level>.{weight,bias}" (other heads: ".norm.*", ".fc1.*", ".fc2.*"), matrices
-// Xavier-uniform, biases zero.
+// Names and shapes of the parameters: "align.mix" [levels, student depth] (absent for `simple`) and
+// "align.heads.<level>.{weight,bias}" (other heads: ".norm.*", ".fc1.*", ".fc2.*").
+std::map<std::string, std::vector<int64_t>> AlignmentShapes(const AlignmentConfig& config);
+
+// Start values: the mix has rows of identity + 0.01, or 1 / depth for `sum`; matrices are Xavier-uniform,
+// biases zero.
 ParameterMap NewAlignment(const AlignmentConfig& config, uint64_t seed);
 
-// `hidden`: hidden[i] leaves block i, hidden[0] is not used. One prediction [B, 1 + n, D_t] per level.
+// g_j [B, 1 + n, D] of each level. `hidden`: hidden[i] leaves block i, hidden[0] is not used.
+std::vector<at::Tensor> MixLevels(const AlignmentConfig& config, const ParameterMap& parameters,
+                                  const std::vector<at::Tensor>& hidden);
+// s_j [B, 1 + n, D_t] of each level's g_j.
+std::vector<at::Tensor> ApplyHeads(const AlignmentConfig& config, const ParameterMap& parameters,
+                                   const std::vector<at::Tensor>& mixed);
+// Both: one prediction [B, 1 + n, D_t] per level.
 std::vector<at::Tensor> Align(const AlignmentConfig& config, const ParameterMap& parameters,
                               const std::vector<at::Tensor>& hidden);
 

@@ -28,4 +28,15 @@ at::Tensor DropPathFactors(double rate, int64_t depth, int64_t batch, uint64_t s
   return factors;
 }
 
+at::Tensor DropPathFactorsOfDraws(double rate, const at::Tensor& keep) {
+  const int64_t depth = keep.size(0);
+  at::Tensor factors = keep.clone();
+  for (int64_t block = 1; block < depth; ++block) {
+    // The reference's rates are float32 numbers.
+    const float drop = static_cast<float>(rate) * static_cast<float>(block) / static_cast<float>(depth - 1);
+    factors.select(0, block).div_(1.0 - static_cast<double>(drop));
+  }
+  return factors;
+}
+
 }  // namespace afterimage::trainer

@@ -12,4 +12,7 @@ namespace afterimage::trainer {
 // function of (seed, step).
 at::Tensor DropPathFactors(double rate, int64_t depth, int64_t batch, uint64_t seed, uint64_t step);
 
+// The same factors from draws that were made elsewhere: `keep` [depth, 2, batch], 1 where a branch survives.
+at::Tensor DropPathFactorsOfDraws(double rate, const at::Tensor& keep);
+
 }  // namespace afterimage::trainer

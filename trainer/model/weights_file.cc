@@ -19,23 +19,8 @@ std::string ShapeText(at::IntArrayRef shape) {
 }
 
 absl::Status CheckShapes(const VitWeights& weights) {
-  std::map<std::string, std::vector<int64_t>> wanted = VitParameterShapes(weights.config);
-  for (const auto& [name, shape] : wanted) {
-    const auto found = weights.parameters.find(name);
-    if (found == weights.parameters.end()) {
-      return absl::InvalidArgumentError(absl::StrCat("tensor ", name, " ", ShapeText(shape), " is missing"));
-    }
-    if (found->second.sizes() != at::IntArrayRef(shape)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "tensor ", name, " has the shape ", ShapeText(found->second.sizes()), ", not ", ShapeText(shape)));
-    }
-  }
-  for (const auto& [name, tensor] : weights.parameters) {
-    if (wanted.contains(name) || name == "head.weight" || name == "head.bias") continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("unexpected tensor ", name, " ", ShapeText(tensor.sizes())));
-  }
-  return absl::OkStatus();
+  return CheckParameterShapes(weights.parameters, VitParameterShapes(weights.config),
+                              {"head.weight", "head.bias"});
 }
 
 Json ConfigJson(const VitWeights& weights) {
@@ -50,6 +35,47 @@ Json ConfigJson(const VitWeights& weights) {
 }
 
 }  // namespace
+
+absl::Status ReadVitShapes(const ParameterMap& parameters, VitConfig& config) {
+  const auto cls = parameters.find("cls_token");
+  const auto fc1 = parameters.find("blocks.0.mlp.fc1.weight");
+  if (cls == parameters.end() || fc1 == parameters.end() || cls->second.dim() < 1 || fc1->second.dim() != 2) {
+    return absl::InvalidArgumentError("cls_token or blocks.0.mlp.fc1.weight is missing, or of another kind");
+  }
+  config.width = cls->second.size(-1);
+  config.mlp_width = fc1->second.size(0);
+  config.depth = 0;
+  while (parameters.contains(absl::StrCat("blocks.", config.depth, ".norm1.weight"))) ++config.depth;
+  config.patch_bias = parameters.contains("patch_embed.proj.bias");
+  config.pre_norm = parameters.contains("norm_pre.weight");
+  config.layer_scale = parameters.contains("blocks.0.ls1.gamma");
+  return absl::OkStatus();
+}
+
+absl::Status CheckParameterShapes(const ParameterMap& parameters,
+                                  const std::map<std::string, std::vector<int64_t>>& wanted,
+                                  const std::set<std::string>& optional,
+                                  const std::function<std::string(const std::string&)>& file_name) {
+  const auto called = [&](const std::string& name) { return file_name ? file_name(name) : name; };
+  for (const auto& [name, shape] : wanted) {
+    const auto found = parameters.find(name);
+    if (found == parameters.end()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensor ", called(name), " ", ShapeText(shape), " is missing"));
+    }
+    if (found->second.sizes() != at::IntArrayRef(shape)) {
+      return absl::InvalidArgumentError(absl::StrCat("tensor ", called(name), " has the shape ",
+                                                     ShapeText(found->second.sizes()), ", not ",
+                                                     ShapeText(shape)));
+    }
+  }
+  for (const auto& [name, tensor] : parameters) {
+    if (wanted.contains(name) || optional.contains(name)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("unexpected tensor ", called(name), " ", ShapeText(tensor.sizes())));
+  }
+  return absl::OkStatus();
+}
 
 absl::Status SaveVitWeights(const std::string& path, const VitWeights& weights, const std::string& dtype) {
   if (dtype != "f32" && dtype != "f16") {
@@ -88,19 +114,7 @@ absl::StatusOr<VitWeights> LoadVitWeights(const std::string& path) {
   AFTERIMAGE_ASSIGN_OR_RETURN(config.activation, ParseActivation(activation));
   for (const auto& [name, view] : file->tensors()) weights.parameters[name] = ToTensor(view, at::kFloat);
 
-  const auto cls = weights.parameters.find("cls_token");
-  const auto fc1 = weights.parameters.find("blocks.0.mlp.fc1.weight");
-  if (cls == weights.parameters.end() || fc1 == weights.parameters.end() || fc1->second.dim() != 2) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": cls_token or blocks.0.mlp.fc1.weight is missing"));
-  }
-  config.width = cls->second.size(-1);
-  config.mlp_width = fc1->second.size(0);
-  config.depth = 0;
-  while (weights.parameters.contains(absl::StrCat("blocks.", config.depth, ".norm1.weight"))) ++config.depth;
-  config.patch_bias = weights.parameters.contains("patch_embed.proj.bias");
-  config.pre_norm = weights.parameters.contains("norm_pre.weight");
-  config.layer_scale = weights.parameters.contains("blocks.0.ls1.gamma");
+  AFTERIMAGE_RETURN_IF_ERROR(WithContext(ReadVitShapes(weights.parameters, config), path));
   AFTERIMAGE_RETURN_IF_ERROR(WithContext(config.Validate(), path));
   AFTERIMAGE_RETURN_IF_ERROR(WithContext(CheckShapes(weights), path));
   return weights;

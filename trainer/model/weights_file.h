@@ -1,7 +1,11 @@
 // Networks in .safetensors files, in timm's names.
 #pragma once
 
+#include <functional>
+#include <map>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -20,6 +24,18 @@ struct VitWeights {
   PixelNorm pixels;
   ParameterMap parameters;  // "head.*" included where there is one; float32
 };
+
+// What names and shapes of parameters in timm's names say: width, depth, MLP width, and which optional parts
+// there are. Heads, sizes of image and patch, activation and eps stay as they are in `config`.
+// InvalidArgument names the tensor that should say it.
+absl::Status ReadVitShapes(const ParameterMap& parameters, VitConfig& config);
+
+// InvalidArgument: a parameter is missing or has another shape than `wanted` (named, both shapes told), or
+// there is one that neither `wanted` nor `optional` knows. `file_name`: how an error calls a parameter.
+absl::Status CheckParameterShapes(const ParameterMap& parameters,
+                                  const std::map<std::string, std::vector<int64_t>>& wanted,
+                                  const std::set<std::string>& optional = {},
+                                  const std::function<std::string(const std::string&)>& file_name = {});
 
 // Writes aside, syncs, renames. The metadata "afterimage.config" keeps what names and shapes do not tell, so
 // that TeacherRunner and timm's users need no second file. `dtype`: "f32" or "f16".

@@ -40,6 +40,25 @@ TEST(ParseByteSizeTest, DecimalAndBinaryUnits) {
   EXPECT_THAT(ParseByteSize("5 parsecs"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not a size")));
 }
 
+class TeacherWithoutImportance : public FakeTeacher {
+ public:
+  Json TeacherSpec() const override { return {{"family", "fake"}, {"importance", kNoImportance}}; }
+};
+
+TEST(DescribeSetTest, ATeacherWithoutImportanceGetsRandomMasksOnlyWhenAskedTo) {
+  const TeacherWithoutImportance teacher;
+  PrecomputeOptions options;
+  options.mask_ratio = 0.5;
+  EXPECT_THAT(DescribeSet(options, teacher),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--mask-type random")));
+  EXPECT_TRUE(DescribeSet(options, FakeTeacher()).ok());
+  options.mask_type = "random";
+  EXPECT_TRUE(DescribeSet(options, teacher).ok());
+  options.tokens = "all";  // the masks are drawn by whoever trains
+  options.mask_type = "attention";
+  EXPECT_TRUE(DescribeSet(options, teacher).ok());
+}
+
 TEST(PlanTest, CountsAndSizesComeFromRealRecords) {
   FakeTeacher teacher;
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto images, ImageIndex::Build(testing::MemoryImageSource::WithPictures(30), 1));

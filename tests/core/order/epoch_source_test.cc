@@ -48,6 +48,25 @@ bool Eventually(const Condition& condition) {
   return false;
 }
 
+// Of a set of all tokens, whose masks the order draws.
+TEST(ValidateEpochRequestTest, MasksFromTheAttentionOfATeacherWithoutImportanceAreRefused) {
+  SetDescription description = MakeSyntheticDescription({.token_policy = TokenPolicy::kAll});
+  const Manifest manifest = MakeSyntheticManifest(20);
+  EpochRequest request;
+  request.order.manifest = manifest.digest();
+  request.order.num_occurrences = manifest.num_occurrences();
+  request.order.mask.num_visible = 2;
+  request.global_batch = 10;
+  request.selection.tokens = Selection::Tokens::kMask;
+  description.feature.teacher["importance"] = kNoImportance;
+  description.set.feature_id = description.feature.Id();
+  request.set_id = description.set.Id();
+  EXPECT_THAT(ValidateEpochRequest(request, description, manifest),
+              StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("--mask-type random")));
+  request.order.mask.type = MaskSpec::Type::kRandom;
+  EXPECT_THAT(ValidateEpochRequest(request, description, manifest).status(), IsOk());
+}
+
 TEST_F(EpochReaderTest, ReadsAheadBeforeItIsAsked) {
   EpochReader reader(&catalog_, {});
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<EpochStream> stream, reader.Open(request_));

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "core/base/files.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -175,6 +176,10 @@ INSTANTIATE_TEST_SUITE_P(
         Damage{"FractionalExtent", One("[2.0]", "[0,8]"), "shape"},
         Damage{"ShapeOverflows", One("[4294967296,4294967296,4294967296]", "[0,8]"),
                "does not fit its 8 bytes"},
+        Damage{"EmptyShapeOverflows", One("[0,4294967296,4294967296]", "[0,0]", 0),
+               "does not fit its 0 bytes"},
+        Damage{"TooManyDimensions",
+               One("[" + absl::StrJoin(std::vector<int>(1000, 1), ",") + "]", "[0,4]", 4), "1000 dimensions"},
         Damage{"ShapeTooSmall", One("[1]", "[0,8]"), "does not fit its 8 bytes"},
         Damage{"NegativeOffset", One("[2]", "[-8,0]"), "data_offsets"},
         Damage{"OneOffset", One("[2]", "[8]"), "data_offsets"},
@@ -198,6 +203,27 @@ TEST(SafetensorsTest, UnknownDtypeIsUnimplemented) {
       IsOk());
   EXPECT_THAT(SafetensorsFile::Open(path),
               StatusIs(absl::StatusCode::kUnimplemented, AllOf(HasSubstr("\"t\""), HasSubstr("F8_E4M3"))));
+}
+
+// The file is as long as it says, without taking the disk's space.
+TEST(SafetensorsTest, AHeaderOfTenGigabytesIsRefusedUnread) {
+  const TemporaryFolder folder;
+  const std::string path = (folder / "x").string();
+  constexpr uint64_t kTenGigabytes = 10'000'000'000;
+  ASSERT_THAT(WriteFileAtomically(path, WithLength(kTenGigabytes, "{")), IsOk());
+  std::filesystem::resize_file(path, kTenGigabytes + 8);
+  EXPECT_THAT(SafetensorsFile::Open(path),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("a header of 10000000000 bytes")));
+}
+
+TEST(SafetensorsTest, ParsedBytesLiveAsLongAsTheFile) {
+  std::shared_ptr<const SafetensorsFile> file;
+  {
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(
+        file, SafetensorsFile::Parse(PinnedBytes::FromString(One("[2]", "[0,8]")), "memory"));
+  }
+  EXPECT_EQ(file->tensors().at("t").data[7], 0);
+  EXPECT_EQ(file->path(), "memory");
 }
 
 TEST(SafetensorsTest, FolderIsRefused) {

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <fstream>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -11,6 +12,7 @@
 
 #include "core/tensors/safetensors.h"
 #include "core/vit/teacher_runner.h"
+#include "core/vit/teacher_settings.h"
 #include "core/vit/tensor_file.h"
 #include "gtest/gtest.h"
 
@@ -43,7 +45,8 @@ class GoldenFile {
     const std::string family = config()["family"];
     if (family == "dino_original") options.family = family;
     if (family == "open_clip") options.activation = config()["quick_gelu"] ? "quick_gelu" : "gelu";
-    if (family == "timm_vit") {
+    if (family == "hf_clip") options.activation = "quick_gelu";
+    if (family == "timm_vit" || family.starts_with("hf_vit")) {
       options.mean = ChannelText("preprocess_mean");
       options.std = ChannelText("preprocess_std");
     }
@@ -64,6 +67,19 @@ class GoldenFile {
   std::shared_ptr<const SafetensorsFile> file_;
   nlohmann::json json_;
 };
+
+// The frozen teacher that a MaskAlign step carries, as a file of its own: its path.
+inline std::string WriteTeacherOfStep(const GoldenFile& golden, const std::string& folder) {
+  const std::string prefix = "clip_model.";
+  std::map<std::string, TensorView> tensors;
+  for (const auto& [name, view] : golden.file().tensors()) {
+    if (name.starts_with(prefix)) tensors[name.substr(prefix.size())] = view;
+  }
+  const std::string path = folder + "/teacher.safetensors";
+  // OpenAI's CLIP.
+  EXPECT_TRUE(WriteSafetensors(path, tensors, {{kConfigMetadataKey, R"({"activation":"quick_gelu"})"}}).ok());
+  return path;
+}
 
 inline double LargestDifference(const at::Tensor& a, const at::Tensor& b) {
   EXPECT_EQ(a.sizes(), b.sizes());

@@ -22,6 +22,7 @@ struct Case {
   std::string name;
   std::string family;
   bool resizes_in_float = false;  // the library resizes its table in float32 even in a float64 run
+  bool has_other_sizes = true;    // the file holds results at another image size
 };
 
 class GoldenTeacherTest : public ::testing::TestWithParam<Case> {
@@ -54,6 +55,7 @@ class GoldenTeacherTest : public ::testing::TestWithParam<Case> {
         VitForward(model.config, model.parameters, PatchRows(pixels, model.config.patch_size),
                    {.with_importance = true});
     ASSERT_EQ(output.hidden.size(), static_cast<size_t>(model.config.depth) + 1);
+    EXPECT_EQ(model.config.num_registers, golden_.config().value("num_registers", 0));
     int num_compared = 0;
     for (size_t i = 0; i < output.hidden.size(); ++i) {
       const std::string hidden = absl::StrCat("output.", prefix, "hidden.", i);
@@ -94,10 +96,7 @@ TEST_P(GoldenTeacherTest, OtherImageSizesResizeThePositionTable) {
     CheckForward(prefix, size, at::kDouble);
     CheckForward(prefix, size, at::kFloat);
   }
-  const bool has_none = GetParam().name == "teacher_hf_clip_p16" ||
-                        GetParam().name == "teacher_open_clip_gelu_p16" ||
-                        GetParam().name == "teacher_timm_vit_layerscale_p16";
-  EXPECT_EQ(num_sizes == 0, has_none);
+  EXPECT_EQ(num_sizes > 0, GetParam().has_other_sizes);
 }
 
 TEST_P(GoldenTeacherTest, AskingForTheNativeSizeChangesNothing) {
@@ -114,14 +113,25 @@ TEST_P(GoldenTeacherTest, AskingForTheNativeSizeChangesNothing) {
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenTeacherTest,
                          ::testing::Values(Case{"teacher_timm_vit", "timm_vit", true},
-                                           Case{"teacher_timm_vit_layerscale_p16", "timm_vit", true},
+                                           Case{"teacher_timm_vit_layerscale_p16", "timm_vit", true, false},
+                                           Case{"teacher_timm_registers", "timm_vit", true},
+                                           Case{"teacher_timm_registers_embedded", "timm_vit", true},
+                                           Case{"teacher_timm_swiglu", "timm_vit", true, false},
+                                           Case{"teacher_timm_deit_distilled", "timm_vit", true},
                                            Case{"teacher_hf_clip", "hf_clip"},
-                                           Case{"teacher_hf_clip_p16", "hf_clip"},
+                                           Case{"teacher_hf_clip_p16", "hf_clip", false, false},
                                            Case{"teacher_open_clip_quickgelu", "open_clip"},
-                                           Case{"teacher_open_clip_gelu_p16", "open_clip"},
+                                           Case{"teacher_open_clip_gelu_p16", "open_clip", false, false},
                                            Case{"teacher_hf_vit_dino_p16", "hf_vit"},
+                                           Case{"teacher_hf_deit", "hf_deit"},
+                                           Case{"teacher_hf_mae", "hf_mae"},
                                            Case{"teacher_hf_dinov2", "hf_dinov2", true},
-                                           Case{"teacher_dino_original", "dino_original"}),
+                                           Case{"teacher_hf_dinov2_registers", "hf_dinov2", true},
+                                           Case{"teacher_hf_dinov2_swiglu", "hf_dinov2", true, false},
+                                           Case{"teacher_dino_original", "dino_original"},
+                                           Case{"teacher_dinov2_original", "dinov2_original", true},
+                                           Case{"teacher_dinov2_original_giant", "dinov2_original", true},
+                                           Case{"teacher_mae", "mae", false, false}),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace

@@ -42,6 +42,17 @@ TEST(PositionTablesTest, EveryFlavourMatchesTheReference) {
   }
 }
 
+// What transformers' DINOv2 itself made of its table, which it resizes in single precision.
+TEST(PositionTablesTest, DinoV2ResizesToOblongGrids) {
+  const GoldenFile golden("teacher_hf_dinov2");
+  const at::Tensor table = golden.Tensor("embeddings.position_embeddings", at::kDouble);
+  const at::Tensor wanted = golden.Tensor("output.alt24x32.position_table", at::kDouble);
+  const at::Tensor resized = ResizePositionTable(table, 6, 8, PositionResize::kSize).squeeze(0);
+  EXPECT_LE(LargestDifference(resized, wanted), 2e-6 * wanted.abs().max().item<double>());
+  const at::Tensor transposed = ResizePositionTable(table, 8, 6, PositionResize::kSize).squeeze(0);
+  EXPECT_GT(LargestDifference(transposed, wanted), 0.01);
+}
+
 TEST(PositionTablesTest, TheSameGridIsUntouchedAndLeadingDimensionKept) {
   const at::Tensor table = at::rand({1, 10, 4});
   for (const auto flavour :
@@ -55,6 +66,28 @@ TEST(PositionTablesTest, TheSameGridIsUntouchedAndLeadingDimensionKept) {
 
 TEST(PositionTablesTest, ATableThatIsNotSquareThrows) {
   EXPECT_THROW(ResizePositionTable(at::rand({8, 4}), 4, 4, PositionResize::kSize), c10::Error);
+}
+
+// The view of CLIP-L/14: 224 pixels shrunk to 196 before the teacher's normalisation.
+TEST(PositionTablesTest, PixelsAreResizedAsTheReferenceDoes) {
+  const GoldenFile golden("maskalign_step_l14");
+  const at::Tensor view = golden.Tensor("input.view", at::kDouble).permute({0, 3, 1, 2}) / 255.0;
+  const auto channels = [](double r, double g, double b) {
+    return at::tensor({r, g, b}, at::kDouble).view({1, 3, 1, 1});
+  };
+  const at::Tensor normalized =
+      (view - channels(0.48145466, 0.4578275, 0.40821073)) / channels(0.26862954, 0.26130258, 0.27577711);
+  const at::Tensor wanted = golden.Tensor("output.teacher.pixel_values", at::kDouble);
+  const at::Tensor resized = ResizePixels(normalized, 196, 196);
+  EXPECT_LE(LargestDifference(resized, wanted), 4e-7 * wanted.abs().max().item<double>());
+  // Single precision rounds its input and its result, and nothing between.
+  const at::Tensor single = ResizePixels(normalized.to(at::kFloat), 196, 196);
+  EXPECT_EQ(single.scalar_type(), at::kFloat);
+  EXPECT_LE(LargestDifference(single, wanted), 1e-6);
+  // Every view by itself, bit for bit.
+  const at::Tensor two = ResizePixels(at::cat({at::zeros_like(normalized), normalized}), 196, 196);
+  EXPECT_TRUE(at::equal(two[1], resized[0]));
+  EXPECT_THROW(ResizePixels(normalized, 0, 196), c10::Error);
 }
 
 TEST(PositionTablesTest, SinCosMatchesTheReference) {

@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <cstring>
+#include <vector>
+
 #include "core/base/files.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -47,6 +50,27 @@ TEST(TensorFileTest, HalfPrecisionIsConvertedExactly) {
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const ParameterMap loaded, LoadTensors(path, at::kFloat));
   EXPECT_TRUE(at::equal(loaded.at("h"), values.to(at::kFloat)));
   EXPECT_TRUE(at::equal(loaded.at("b"), values.to(at::kBFloat16).to(at::kFloat)));
+}
+
+// Of a view whose bytes start anywhere, into any type, also into a part of a tensor.
+TEST(TensorFileTest, CopiesValuesWhateverTheirAlignment) {
+  const at::Tensor values = at::tensor({1.5, -0.25, 3.0, 8.0}, at::kDouble);
+  for (const auto type : {at::kHalf, at::kFloat, at::kDouble}) {
+    const at::Tensor source = values.to(type);
+    const TensorType ours = type == at::kHalf    ? TensorType::kF16
+                            : type == at::kFloat ? TensorType::kF32
+                                                 : TensorType::kF64;
+    std::vector<uint8_t> bytes(source.nbytes() + 9);
+    for (const size_t offset : {size_t{0}, size_t{1}, size_t{2}, size_t{8}}) {
+      std::memcpy(bytes.data() + offset, source.const_data_ptr(), source.nbytes());
+      const TensorView view = {ours, {2, 2}, ByteSpan(bytes).subspan(offset, source.nbytes())};
+      at::Tensor target = at::zeros({3, 4}, at::kFloat);
+      CopyValues(view, target[1]);
+      EXPECT_TRUE(at::equal(target[1], values.to(at::kFloat))) << offset;
+      EXPECT_EQ(target.abs().sum().item<double>(), values.abs().sum().item<double>());
+      EXPECT_TRUE(at::equal(ToTensor(view, at::kDouble), values.view({2, 2})));
+    }
+  }
 }
 
 TEST(TensorFileTest, TypesThatTheFormatLacksAreRefused) {

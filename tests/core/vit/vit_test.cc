@@ -66,6 +66,25 @@ TEST(VitForwardMacsTest, AgreesWithThePublishedCountOfViTB16) {
   EXPECT_NEAR(VitForwardMacs(VitConfig{}, 196) / 1e9, 17.56, 0.03);
 }
 
+TEST(VitConfigTest, RegistersAndTheGateAreInTheCanonicalFormOnlyWhereTheyAre) {
+  VitConfig config{.activation = Activation::kSwiGlu, .num_registers = 4};
+  EXPECT_EQ(config.ToCanonical()["num_registers"], 4);
+  EXPECT_EQ(config.ToCanonical()["activation"], "swiglu");
+  EXPECT_FALSE(VitConfig{}.ToCanonical().contains("num_registers"));
+  config.num_registers = -1;
+  EXPECT_THAT(config.Validate(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("num_registers")));
+}
+
+TEST(VitForwardMacsTest, CountsRegistersAndTheThirdMatrixOfAGatedMlp) {
+  const VitConfig plain = SmallConfig();
+  VitConfig config = plain;
+  config.num_registers = 2;
+  config.activation = Activation::kSwiGlu;
+  const double tokens = 1 + 2 + 16;
+  EXPECT_EQ(VitForwardMacs(config, 16),
+            16 * 48 * 24 + 3 * (tokens * (4 * 24 * 24 + 3 * 24 * 40) + 2 * tokens * tokens * 24));
+}
+
 TEST(PatchRowsTest, TimesTheFlatWeightIsTheConvolution) {
   const at::Tensor pixels = at::randn({2, 3, 12, 12}, at::kDouble);
   const at::Tensor weight = at::randn({5, 3, 4, 4}, at::kDouble);
@@ -113,6 +132,26 @@ TEST(VitForwardTest, VisiblePatchesEnterAsInTheFullForwardAndSeeNoOthers) {
   EXPECT_GT(LargestDifference(VitForward(config, parameters, rows, {.visible = visible}).hidden.back(),
                               some.hidden.back()),
             1e-3);
+}
+
+TEST(VitForwardTest, RegistersChangeTheOutputsAndAreInNone) {
+  at::manual_seed(7);
+  VitConfig config = SmallConfig();
+  config.num_registers = 2;
+  config.activation = Activation::kSwiGlu;
+  ParameterMap parameters = RandomParameters(config);
+  const at::Tensor rows = RandomRows(config, 2);
+  const VitOutput output = VitForward(config, parameters, rows, {.with_importance = true});
+  EXPECT_EQ(output.importance.sizes(), at::IntArrayRef({2, 16}));
+  for (const at::Tensor& hidden : output.hidden) EXPECT_EQ(hidden.sizes(), at::IntArrayRef({2, 17, 24}));
+  EXPECT_LT(output.importance.sum(1).max().item<double>(), 1);  // the registers have their share
+  parameters["reg_token"] = at::randn_like(parameters["reg_token"]);
+  const VitOutput other = VitForward(config, parameters, rows, {.with_importance = true});
+  EXPECT_TRUE(at::equal(other.hidden[0], output.hidden[0]));
+  EXPECT_GT(LargestDifference(other.hidden[1], output.hidden[1]), 1e-3);
+  const at::Tensor visible = at::tensor({3, 0, 9, 15, 14, 2}, at::kLong).view({2, 3});
+  EXPECT_EQ(VitForward(config, parameters, rows, {.visible = visible}).hidden.back().sizes(),
+            at::IntArrayRef({2, 4, 24}));
 }
 
 TEST(VitForwardTest, ImportanceIsTheClassRowOfTheLastSoftmax) {
