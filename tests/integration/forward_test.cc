@@ -1,5 +1,6 @@
 // `afterimage-train forward` as a researcher starts it: a golden file is weights, input and reference at
 // once.
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -182,6 +183,22 @@ TEST_F(ForwardTest, ACheckpointOfPretrainRunsAsAStep) {
   for (const char* name : {"output.loss", "output.student.aligned.6", "output.teacher.target.2",
                            "grad.align.mix", "grad.cls_token", "grad.align.heads.6.weight"}) {
     EXPECT_TRUE(file->tensors().contains(name)) << name;
+  }
+
+  // What `export` makes of it is a vision transformer by itself, whose levels are the student's blocks, bit
+  // for bit.
+  const Finished exported = RunProgram(Command(
+      "afterimage-train", {"export", "--checkpoint", checkpoint, "--out", Path("student.safetensors")}));
+  ASSERT_EQ(exported.status, 0) << exported.Text();
+  const Finished alone = Forward(Path("student.safetensors"), Path("input.safetensors"),
+                                 absl::StrCat("--output ", Path("alone.safetensors")));
+  ASSERT_EQ(alone.status, 0) << alone.Text();
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto network, SafetensorsFile::Open(Path("alone.safetensors")));
+  for (int block = 1; block <= 6; ++block) {
+    const TensorView& wanted = file->tensors().at(absl::StrCat("output.student.block.", block));
+    const TensorView& level = network->tensors().at(absl::StrCat("output.hidden.", block));
+    EXPECT_EQ(level.shape, (std::vector<int64_t>{2, 4, 32}));
+    EXPECT_TRUE(std::ranges::equal(level.data, wanted.data)) << block;
   }
 }
 
