@@ -155,12 +155,15 @@ absl::StatusOr<SetDescription> DescribeSet(const PrecomputeOptions& options, con
   } else {
     set.token_policy = TokenPolicy::kVisible;
     set.mask.type = options.mask_type == "random" ? MaskSpec::Type::kRandom : MaskSpec::Type::kAttention;
+    if (!(options.mask_ratio >= 0 && options.mask_ratio < 1)) {
+      return absl::InvalidArgumentError(absl::StrCat("--mask-ratio ", options.mask_ratio, " is not in [0, 1)"));
+    }
     set.mask.num_visible = NumVisible(teacher.geometry().num_patches(), options.mask_ratio);
     set.mask.mask_seed = options.mask_seed;
     set.mask.num_masks = options.masks_per_view;
     if (set.mask.num_visible == 0) {
       return absl::InvalidArgumentError(absl::StrCat("--mask-ratio ", options.mask_ratio, " leaves none of ",
-                                                     teacher.geometry().num_patches(), " patches visible"));
+                                                     teacher.geometry().num_patches(), " patches visible: choose a smaller one"));
     }
   }
   AFTERIMAGE_RETURN_IF_ERROR(description.Validate());

@@ -93,6 +93,24 @@ TEST_F(BadInputTest, ATarThatIsCutShortNamesTheMember) {
   EXPECT_THAT(precompute.err, AllOf(HasSubstr(tar + " is cut short"), HasSubstr(".pgm")));
 }
 
+TEST_F(BadInputTest, WhatTheTeacherCannotGiveIsRefusedBeforeACacheIsMade) {
+  WriteImages(images_, 4);
+  const auto refusal = [&](const Arguments& flags) {
+    Arguments command = Command("afterimage-precompute",
+                                {"--images", images_, "--teacher", TeacherFile(), "--cache", Path("cache"), "--quiet"});
+    command.insert(command.end(), flags.begin(), flags.end());
+    const Finished precompute = RunProgram(command);
+    ExpectOneClearLine(precompute, "afterimage-precompute");
+    EXPECT_FALSE(std::filesystem::exists(Path("cache")));
+    return precompute.err;
+  };
+  EXPECT_THAT(refusal({"--levels", "3,7"}), AllOf(HasSubstr("'7'"), HasSubstr("1 to 6")));
+  EXPECT_THAT(refusal({"--mask-ratio", "0.99"}), AllOf(HasSubstr("none of 49"), HasSubstr("smaller")));
+  EXPECT_THAT(refusal({"--view-size", "30"}), AllOf(HasSubstr("patches of 4 pixels"), HasSubstr("multiple of 4")));
+  EXPECT_THAT(refusal({"--teacher-input-size", "24"}), AllOf(HasSubstr("grid of 6 x 6"), HasSubstr("multiple of 6")));
+  EXPECT_THAT(refusal({"--teacher-heads", "7"}), AllOf(HasSubstr("7 heads do not divide"), HasSubstr("choose")));
+}
+
 TEST_F(BadInputTest, WeightsThatLackATensorHaveOneTooManyOrOfAnotherShapeAreRefusedByName) {
   WriteImages(images_, 4);
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto teacher, SafetensorsFile::Open(TeacherFile()));

@@ -22,10 +22,11 @@ class EqualLossesTest : public ProgramsTest {
     WriteImages(images_, 62);
     WriteUndecodableImages(images_);
   }
-  void ExpectEqual(const Arguments& precompute) {
+  // `teacher`: flags of the live one.
+  void ExpectEqual(const Arguments& precompute, const Arguments& teacher = {}) {
     const Finished filled = Precompute(Path("cache"), precompute);
     ASSERT_EQ(filled.status, 0) << filled.Text();
-    const Finished online = PretrainOnline(Path("cache"), "online");
+    const Finished online = PretrainOnline(Path("cache"), "online", teacher);
     ASSERT_EQ(online.status, 0) << online.Text();
     const auto expected = Losses("online");
     ASSERT_THAT(expected, SizeIs(kLines));
@@ -51,6 +52,12 @@ TEST_F(EqualLossesTest, FromFolderPortAndSocketAreThoseOfTheLiveTeacher) {
 TEST_F(EqualLossesTest, OfVisibleTokensToo) {
   // The later --tokens replaces the one that the fixture gives.
   ExpectEqual({"--view-seeds", "2", "--tokens", "visible", "--masks", "2"});
+}
+
+TEST_F(EqualLossesTest, OfATeacherThatGetsTheViewsSmallerToo) {
+  // The student's patches have 8 pixels, the teacher's 4: 7 x 7 of them in either case.
+  ExpectEqual({"--view-seeds", "2", "--view-size", "56", "--teacher-input-size", "28"},
+              {"--teacher-input-size", "28", "--view-size", "56"});
 }
 
 TEST_F(EqualLossesTest, ACacheThatAServerFilledIsTheSameAsOneThatWasFilledDirectly) {

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <string>
+#include <vector>
 
 #include "core/base/files.h"
 #include "core/vit/tensor_file.h"
@@ -50,6 +51,23 @@ TEST(CompareTensorsTest, ToleranceComesFromTheJsonTheDtypeOrTheCaller) {
   ASSERT_THAT(WriteFileAtomically((folder / "reference.json").string(), "{"), IsOk());
   EXPECT_THAT(CompareTensors(tensors, path, {}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("reference.json")));
+}
+
+TEST(CompareTensorsTest, RowsAreInTheOrderOfTheirNumbers) {
+  const TemporaryFolder folder;
+  const std::string path = (folder / "reference.safetensors").string();
+  ParameterMap tensors;
+  for (const char* name : {"grad.blocks.10.a", "grad.blocks.2.b", "grad.blocks.2.a", "output.hidden.1",
+                           "output.hidden.10", "output.hidden.12", "output.hidden.2", "output.hidden"}) {
+    tensors[name] = at::ones({1});
+  }
+  ASSERT_THAT(SaveTensors(path, tensors), IsOk());
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const Comparison comparison, CompareTensors(tensors, path, {}));
+  std::vector<std::string> names;
+  for (const ComparedTensor& row : comparison.tensors) names.push_back(row.name);
+  EXPECT_THAT(names,
+              ElementsAre("grad.blocks.2.a", "grad.blocks.2.b", "grad.blocks.10.a", "output.hidden",
+                          "output.hidden.1", "output.hidden.2", "output.hidden.10", "output.hidden.12"));
 }
 
 TEST(CompareTensorsTest, OtherShapesNoNumbersAndOtherIntegersAreOutside) {

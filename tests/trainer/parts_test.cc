@@ -128,6 +128,32 @@ TEST(AlignmentTest, TheMixStartsNearTheIdentityAndOnlyWeighedLevelsHaveHeads) {
   EXPECT_FALSE(NewAlignment(SmallAlignment(), 0).contains("align.heads.1.weight"));
 }
 
+TEST(AlignmentTest, LevelsThatTheTeacherDoesNotHaveAreRefused) {
+  AlignmentConfig config = SmallAlignment();
+  config.levels = {2, 4};
+  EXPECT_THAT(config.Validate(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("level 4 does not exist: the teacher has levels 1 to 3")));
+  config.levels = {0, 1};
+  EXPECT_THAT(config.Validate(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("level 0")));
+  config.levels = {3, 2};
+  EXPECT_THAT(config.Validate(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("ascending")));
+  config.levels = {};
+  EXPECT_THAT(config.Validate(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no teacher level")));
+}
+
+TEST(StudentTest, ArchitecturesThatCannotBeAreRefusedBeforeAnyParameterIsMade) {
+  const auto refusal = [](VitConfig vit) { return Student::Create(vit, SmallAlignment(), 0).status(); };
+  VitConfig heads = SmallVit(), patches = SmallVit();
+  heads.heads = 3;
+  EXPECT_THAT(refusal(heads), StatusIs(absl::StatusCode::kInvalidArgument,
+                                       HasSubstr("3 heads do not divide a width of 16: choose")));
+  patches.patch_size = 5;
+  EXPECT_THAT(refusal(patches),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("patches of 5 pixels do not divide an image of 12: choose")));
+}
+
 TEST(StudentTest, GatheredPixelRowsGiveWhatTheWholeViewGives) {
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const Student student, Student::Create(SmallVit(), SmallAlignment(), 3));
   const at::Tensor view = at::randint(256, {2, 12, 12, 3}, at::kByte);

@@ -83,6 +83,9 @@ void AddInputFlags(CLI::App& command, FeatureInputOptions& input,
       .add_option("--teacher-input-size", input.teacher.input_size,
                   "side of a live teacher's input, to which each view is resized (0 = the view's)")
       ->group(group);
+  command
+      .add_option("--view-size", input.teacher.image_size, "side of a live teacher's views (0 = the teacher's own)")
+      ->group(group);
   command.add_option("--micro-batch", input.teacher.micro_batch, "of a live teacher")
       ->capture_default_str()
       ->check(CLI::PositiveNumber)

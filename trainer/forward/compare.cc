@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -27,6 +28,21 @@ bool IsResult(const std::string& name) {
 }
 
 std::string ShapeText(at::IntArrayRef shape) { return absl::StrCat("[", absl::StrJoin(shape, ", "), "]"); }
+
+// Names in the order in which a reader counts: hidden.2 before hidden.10.
+bool ReadsBefore(const std::string& a, const std::string& b) {
+  const auto digits = [](const std::string& text, size_t from) {
+    size_t end = from;
+    while (end < text.size() && absl::ascii_isdigit(text[end])) ++end;
+    return end - from;
+  };
+  size_t i = 0;
+  while (i < a.size() && i < b.size() && a[i] == b[i]) ++i;
+  while (i > 0 && absl::ascii_isdigit(a[i - 1])) --i;  // to the start of a number in which they differ
+  const size_t digits_a = digits(a, i), digits_b = digits(b, i);
+  if (digits_a > 0 && digits_b > 0 && digits_a != digits_b) return digits_a < digits_b;
+  return a < b;
+}
 
 // The "tensors" of the JSON beside the file; an empty object where there is none.
 absl::StatusOr<Json> StatedTensors(const std::string& reference) {
@@ -119,6 +135,8 @@ absl::StatusOr<Comparison> CompareTensors(const ParameterMap& tensors, const std
         }
         return result;
       }));
+  std::ranges::sort(comparison.tensors, ReadsBefore, &ComparedTensor::name);
+  std::ranges::sort(comparison.not_computed, ReadsBefore);
   if (comparison.tensors.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat(reference, " holds none of the tensors that were computed: ", tensors.begin()->first,

@@ -30,7 +30,7 @@ struct ComparedTensor {
 };
 
 struct Comparison {
-  std::vector<ComparedTensor> tensors;    // in the order of names
+  std::vector<ComparedTensor> tensors;    // by name, numbers in it counted
   std::vector<std::string> not_computed;  // outputs and gradients of the reference that were not computed
 
   int num_outside() const;

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "cache_server/precompute/plan.h"
 #include "core/feature/image_index.h"
 #include "tests/testing/fake_teacher.h"
@@ -15,6 +17,7 @@ namespace {
 using ::afterimage::testing::FakeTeacher;
 using ::afterimage::testing::IsOkAndHolds;
 using ::afterimage::testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -29,6 +32,26 @@ TEST(ParseLevelsTest, RefusesLevelsThatDoNotExistAndTellsTheRange) {
   EXPECT_THAT(ParseLevels("13", 12), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("1 to 12")));
   EXPECT_THAT(ParseLevels("top0", 12), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("above 0")));
   EXPECT_THAT(ParseLevels("last", 12), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("topN")));
+}
+
+TEST(DescribeSetTest, AMaskThatLeavesNothingAndLevelsThatDoNotExistAreRefused) {
+  const FakeTeacher teacher;  // 3 levels over 16 patches
+  PrecomputeOptions options;
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const SetDescription set, DescribeSet(options, teacher));
+  EXPECT_EQ(set.set.mask.num_visible, 4u);
+  options.mask_ratio = 0.95;
+  EXPECT_THAT(DescribeSet(options, teacher),
+              StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("--mask-ratio 0.95"), HasSubstr("none of 16"))));
+  for (const double ratio : {-0.1, 1.0, 1.5, std::nan("")}) {
+    options.mask_ratio = ratio;
+    EXPECT_THAT(DescribeSet(options, teacher),
+                StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("--mask-ratio"), HasSubstr("[0, 1)"))));
+  }
+  options.mask_ratio = 0;
+  EXPECT_THAT(DescribeSet(options, teacher).status(), testing::IsOk());
+  options.levels = "2,4";
+  EXPECT_THAT(DescribeSet(options, teacher),
+              StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("'4'"), HasSubstr("1 to 3"))));
 }
 
 TEST(ParseByteSizeTest, DecimalAndBinaryUnits) {
