@@ -1,0 +1,44 @@
+// The arithmetic of one step: student, loss, gradients, update.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "trainer/checkpoint/checkpoint.h"
+#include "trainer/data/training_batch.h"
+#include "trainer/model/student.h"
+#include "trainer/optim/adamw.h"
+#include "trainer/pretrain/pretrain_plan.h"
+
+namespace afterimage::trainer {
+
+// Holds all that training changes. Nothing else than the weights, the optimiser's state and the number of the
+// step affects what a step does. One thread at a time.
+class TrainStep {
+ public:
+  // A fresh student of `plan`, which must outlive the step. InvalidArgument: an impossible architecture.
+  static absl::StatusOr<std::unique_ptr<TrainStep>> Create(const PretrainPlan& plan);
+
+  // The loss of `batch` (not empty), its gradients added to the student's. `step` of the run says which paths
+  // are dropped.
+  absl::StatusOr<float> Gradients(const TrainingBatch& batch, uint64_t step);
+  // One update at this learning rate; the gradients are gone afterwards.
+  absl::Status Update(double lr);
+
+  // Weights and optimiser state, sharing memory.
+  void Fill(Checkpoint& checkpoint) const;
+  // InvalidArgument names what is missing, extra or of another shape.
+  absl::Status Load(const Checkpoint& checkpoint);
+
+ private:
+  TrainStep(const PretrainPlan& plan, Student student);
+  at::Tensor Loss(const TrainingBatch& batch, uint64_t step) const;
+
+  const PretrainPlan& plan_;
+  Student student_;
+  AdamW optimizer_;
+};
+
+}  // namespace afterimage::trainer
