@@ -1,9 +1,14 @@
 #include <cstdio>
 #include <memory>
 
+#include "absl/strings/str_format.h"
+#include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
 #include "trainer/cli/command.h"
+#include "trainer/cli/recipe_flags.h"
 #include "trainer/pretrain/pretrainer.h"
+#include "trainer/pretrain/recipe.h"
+#include "trainer/pretrain/run_config.h"
 
 namespace afterimage::trainer {
 namespace {
@@ -42,7 +47,9 @@ void AddInputFlags(CLI::App& command, FeatureInputOptions& input,
       .add_option("--images", input.images,
                   "the pictures: with --teacher, or where the cache holds no pixels")
       ->group(group);
-  command.add_option("--images-limit", input.images_limit, "take the first so many pictures, as precompute's --limit (0 = all)")
+  command
+      .add_option("--images-limit", input.images_limit,
+                  "take the first so many pictures, as precompute's --limit (0 = all)")
       ->group(group);
   command
       .add_option("--like", input.like,
@@ -51,22 +58,6 @@ void AddInputFlags(CLI::App& command, FeatureInputOptions& input,
   command.add_option("--view-seeds", input.view_seeds, "K: views per picture; 0 = all that the set has")
       ->group(group);
   command.add_flag("--fresh", input.fresh, "with --teacher: a new view in every epoch")->group(group);
-  command
-      .add_option_function<double>(
-          "--mask-ratio", [options](const double& ratio) { options->input.mask_ratio = ratio; },
-          "share of the patches that the student does not see (0.7)")
-      ->check(CLI::Range(0.0, 0.999))
-      ->group(group);
-  command
-      .add_option_function<std::string>(
-          "--mask-type",
-          [options](const std::string& type) {
-            options->input.mask_type =
-                type == "random" ? MaskSpec::Type::kRandom : MaskSpec::Type::kAttention;
-          },
-          "attention or random (attention)")
-      ->check(CLI::IsMember({"attention", "random"}))
-      ->group(group);
   command.add_option("--mask-seed", input.mask_seed)->capture_default_str()->group(group);
   command.add_option("--teacher-heads", input.teacher.num_heads, "where the weights do not tell")
       ->group(group);
@@ -89,13 +80,28 @@ void AddInputFlags(CLI::App& command, FeatureInputOptions& input,
 }
 
 void AddRecipeFlags(CLI::App& command, PretrainOptions& o) {
-  const char* const group = "Recipe";
+  const char* const group = kRecipeGroup;
   command.add_option("--model", o.model, "vit_tiny, vit_small, vit_base, vit_large")
       ->capture_default_str()
       ->group(group);
   command.add_option("--width", o.width, "instead of the model's")->group(group);
   command.add_option("--depth", o.depth, "instead of the model's")->group(group);
   command.add_option("--heads", o.heads, "instead of the model's")->group(group);
+  command
+      .add_option_function<double>(
+          "--mask-ratio", [&o](const double& ratio) { o.input.mask_ratio = ratio; },
+          "share of the patches that the student does not see (0.7)")
+      ->check(CLI::Range(0.0, 0.999))
+      ->group(group);
+  command
+      .add_option_function<std::string>(
+          "--mask-type",
+          [&o](const std::string& type) {
+            o.input.mask_type = type == "random" ? MaskSpec::Type::kRandom : MaskSpec::Type::kAttention;
+          },
+          "attention or random (attention)")
+      ->check(CLI::IsMember({"attention", "random"}))
+      ->group(group);
   command.add_option("--fusion", o.fusion, "linear, sum, simple")->capture_default_str()->group(group);
   command.add_option("--head", o.head, "linear, norm_linear, mlp, mlp2")->capture_default_str()->group(group);
   command.add_option("--target-norm", o.target_norm, "whiten, none, l2")->capture_default_str()->group(group);
@@ -132,6 +138,19 @@ void AddRecipeFlags(CLI::App& command, PretrainOptions& o) {
       ->group(group);
 }
 
+// Opens the recipe that the options name, if any, and sets the flags that were not given.
+absl::Status TakeRecipe(const PretrainOptions& options, CLI::App& command, Recipe& recipe) {
+  if (options.recipe.empty()) return absl::OkStatus();
+  AFTERIMAGE_ASSIGN_OR_RETURN(recipe, OpenRecipe(options.recipe));
+  return ApplyRecipe(recipe, command);
+}
+
+// What follows from the flags and has none of its own value, as comments.
+std::string DerivedValues(const PretrainOptions& options) {
+  return absl::StrFormat("# peak learning rate %s, warm-up %s epochs\n", DecimalText(LearningRate(options)),
+                         DecimalText(WarmupEpochs(options)));
+}
+
 }  // namespace
 
 void AddPretrainCommand(CLI::App& app, CommandBody& chosen) {
@@ -139,8 +158,14 @@ void AddPretrainCommand(CLI::App& app, CommandBody& chosen) {
       "pretrain", "Trains a student on cached teacher features (MaskAlign); the defaults are the recipe.");
   auto options = std::make_shared<PretrainOptions>();
   PretrainOptions& o = *options;
-  command->add_option("--out", o.out, "folder of the run: checkpoints, metrics.jsonl, summary.json")
-      ->required();
+  auto print_config = std::make_shared<bool>(false);
+  command->add_option("--out", o.out,
+                      "folder of the run: checkpoints, metrics.jsonl, config.json, summary.json");
+  command->add_option(
+      "--recipe", o.recipe,
+      "a shipped recipe (`afterimage-train recipes` lists them) or a file; flags win over it");
+  command->add_flag("--print-config", *print_config,
+                    "print the configuration that would be trained, as a recipe, and end");
   AddInputFlags(*command, o.input, options);
   AddRecipeFlags(*command, o);
   command->add_option("--steps", o.steps, "end at this step; the schedule stays that of --epochs")
@@ -150,7 +175,21 @@ void AddPretrainCommand(CLI::App& app, CommandBody& chosen) {
   command->add_option("--checkpoint-every", o.checkpoint_every, "steps; 0 = at the end of every epoch")
       ->capture_default_str();
   command->add_flag("--resume,!--no-resume", o.resume, "go on from a checkpoint in --out (on)");
-  command->callback([options, &chosen] {
+  command->callback([command, options, print_config, &chosen] {
+    Recipe recipe;
+    if (const absl::Status applied = TakeRecipe(*options, *command, recipe); !applied.ok()) {
+      chosen = [applied] { return FailCommand(applied); };
+      return;
+    }
+    if (*print_config) {
+      const std::string text = EffectiveRecipe(recipe, *command) + DerivedValues(*options);
+      chosen = [text] {
+        std::fputs(text.c_str(), stdout);
+        return 0;
+      };
+      return;
+    }
+    if (options->out.empty()) throw CLI::RequiredError("--out");
     options->input.order_seed = options->seed;
     options->input.loss_weights = options->loss_weights;
     options->input.teacher.device = options->device;

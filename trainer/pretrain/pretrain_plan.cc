@@ -78,8 +78,8 @@ absl::StatusOr<PretrainPlan> PlanPretraining(const PretrainOptions& options) {
   }
   plan.last_step = options.epochs * plan.steps_per_epoch;
   if (options.steps > 0) plan.last_step = std::min(plan.last_step, options.steps);
-  AFTERIMAGE_ASSIGN_OR_RETURN(plan.vit, StudentConfig(options, description.feature.view.size,
-                                                      description.feature.geometry.grid));
+  AFTERIMAGE_ASSIGN_OR_RETURN(
+      plan.vit, StudentConfig(options, description.feature.view.size, description.feature.geometry.grid));
   AFTERIMAGE_RETURN_IF_ERROR(PlanAlignment(plan));
   plan.schedule = {.lr = LearningRate(options),
                    .min_lr = options.min_lr,

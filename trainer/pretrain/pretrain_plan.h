@@ -19,7 +19,8 @@
 
 namespace afterimage::trainer {
 
-// The options together with the features that they will be trained on. Everything that can be refused has been.
+// The options together with the features that they will be trained on. Everything that can be refused has
+// been.
 struct PretrainPlan {
   PretrainOptions options;
   std::unique_ptr<FeatureInput> input;

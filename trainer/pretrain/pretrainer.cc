@@ -35,6 +35,7 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
   AFTERIMAGE_ASSIGN_OR_RETURN(const auto train_step, TrainStep::Create(plan));
   AFTERIMAGE_RETURN_IF_ERROR(CreateDirectories(options.out));
   AFTERIMAGE_ASSIGN_OR_RETURN(StepToken token, GoOn(plan, *train_step));
+  AFTERIMAGE_RETURN_IF_ERROR(WriteConfig(plan));
   const uint64_t first_step = plan.StepOf(token);
   AFTERIMAGE_ASSIGN_OR_RETURN(const auto metrics,
                               MetricsLog::Open(options.out + "/metrics.jsonl", first_step));

@@ -13,7 +13,8 @@ namespace afterimage::trainer {
 // script.
 struct PretrainOptions {
   FeatureInputOptions input;
-  std::string out;  // the run's folder
+  std::string out;     // the run's folder
+  std::string recipe;  // the one that the options came from, for the record only
 
   std::string model = "vit_base";  // or the three sizes below
   int64_t width = 0;               // 0 = the model's
@@ -59,9 +60,9 @@ struct PretrainSummary {
 };
 
 // Trains to the end, or until a stop is asked for (SIGINT, SIGTERM): then the checkpoint of the last finished
-// step is written. Writes <out>/metrics.jsonl, checkpoints and summary.json; prints progress to stderr.
-// FailedPrecondition: a checkpoint of another configuration (the key and both values told), feature id, set
-// or order. Internal: a loss that is not finite.
+// step is written. Writes <out>/config.json, metrics.jsonl, checkpoints and summary.json; prints progress to
+// stderr. FailedPrecondition: a checkpoint of another configuration (the key and both values told), feature
+// id, set or order. Internal: a loss that is not finite.
 absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options);
 
 }  // namespace afterimage::trainer

@@ -1,16 +1,21 @@
 #include "trainer/pretrain/run_config.h"
 
+#include <set>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "core/base/status_macros.h"
 #include "trainer/model/vit_init.h"
 
 namespace afterimage::trainer {
 namespace {
 
+constexpr char kRemedy[] = "; give the same, another --out, or --no-resume";
+
 absl::Status Differs(absl::string_view what, absl::string_view before, absl::string_view now) {
-  return absl::FailedPreconditionError(absl::StrCat("the checkpoint has another ", what, ": ", before,
-                                                    ", this run ", now,
-                                                    "; give the same, another --out, or --no-resume"));
+  return absl::FailedPreconditionError(
+      absl::StrCat("the checkpoint has another ", what, ": ", before, ", this run ", now, kRemedy));
 }
 
 }  // namespace
@@ -81,11 +86,21 @@ absl::StatusOr<VitConfig> VitOfRunConfig(const std::string& config) {
 absl::Status CheckSameConfig(const std::string& before, const Json& now) {
   const Json old = Json::parse(before, nullptr, /*allow_exceptions=*/false);
   if (!old.is_object()) return absl::DataLossError("the configuration is no JSON object");
-  for (const auto& [key, value] : now.items()) {
-    const Json other = old.value(key, Json());
-    if (other != value) return Differs(absl::StrCat("\"", key, "\""), other.dump(), value.dump());
+  std::set<std::string> keys;
+  for (const Json* const config : {&old, &now}) {
+    for (const auto& [key, unused] : config->items()) keys.insert(key);
   }
-  return absl::OkStatus();
+  const auto text = [](const Json& config, const std::string& key) {
+    return config.contains(key) ? config[key].dump() : "absent";
+  };
+  std::vector<std::string> differences;
+  for (const std::string& key : keys) {
+    if (text(old, key) == text(now, key)) continue;
+    differences.push_back(absl::StrCat("\"", key, "\": ", text(old, key), ", this run ", text(now, key)));
+  }
+  if (differences.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("the checkpoint has another configuration: ", absl::StrJoin(differences, "; "), kRemedy));
 }
 
 absl::Status CheckSameData(const StepToken& before, const StepToken& now) {

@@ -44,6 +44,13 @@ absl::Status SaveCheckpoint(const PretrainPlan& plan, const TrainStep& train_ste
   return WriteCheckpoint(plan.options.out, checkpoint);
 }
 
+absl::Status WriteConfig(const PretrainPlan& plan) {
+  const Json json = {{"recipe", plan.options.recipe},     {"config", plan.config},
+                     {"features", plan.input->summary()}, {"feature_id", plan.start.feature_id.Hex()},
+                     {"set_id", plan.start.set_id.Hex()}, {"order", plan.start.order.ToCanonical()}};
+  return WriteFileAtomically(plan.options.out + "/config.json", json.dump(2) + "\n");
+}
+
 absl::Status WriteSummary(const PretrainPlan& plan, const StepToken& token, const PretrainSummary& summary) {
   const Json report = {{"config", plan.config},
                        {"features", plan.input->summary()},

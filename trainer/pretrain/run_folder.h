@@ -11,14 +11,17 @@
 
 namespace afterimage::trainer {
 
-// Loads the last checkpoint of the run's folder into `train_step` and returns where it stands; plan.start where
-// there is none, or where the options say not to go on. Warns on stderr of another number of threads.
+// Loads the last checkpoint of the run's folder into `train_step` and returns where it stands; plan.start
+// where there is none, or where the options say not to go on. Warns on stderr of another number of threads.
 // FailedPrecondition: another configuration, feature id, set or order (both values told).
 absl::StatusOr<StepToken> GoOn(const PretrainPlan& plan, TrainStep& train_step);
 
 // Writes the checkpoint of the steps before `token`, and names it in `summary`.
 absl::Status SaveCheckpoint(const PretrainPlan& plan, const TrainStep& train_step, const StepToken& token,
                             PretrainSummary& summary);
+
+// config.json: the effective configuration, and what it is trained on. Equal runs write equal files.
+absl::Status WriteConfig(const PretrainPlan& plan);
 
 // summary.json
 absl::Status WriteSummary(const PretrainPlan& plan, const StepToken& token, const PretrainSummary& summary);
