@@ -119,8 +119,10 @@ TEST_F(RecipeFileTest, WhatIsPrintedIsARecipeOfTheSameConfiguration) {
   EXPECT_EQ(again.status, 0) << again.Text();
   const auto entries = [](const std::string& text) {
     std::vector<std::string> pairs;
-    for (const RecipeEntry& entry : ParseRecipe("r", text)->entries)
-      pairs.push_back(entry.key + "=" + entry.value);
+    const absl::StatusOr<Recipe> recipe = ParseRecipe("r", text);
+    if (recipe.ok()) {
+      for (const RecipeEntry& entry : recipe->entries) pairs.push_back(entry.key + "=" + entry.value);
+    }
     return pairs;
   };
   EXPECT_EQ(entries(first.out), entries(again.out));

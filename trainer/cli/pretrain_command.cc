@@ -79,28 +79,44 @@ void AddInputFlags(CLI::App& command, FeatureInputOptions& input,
       ->group(group);
 }
 
+// A flag's "A" or "A:B", each from 0 to `high`.
+LinearRange Range(const std::string& flag, const std::string& text, double high) {
+  const absl::StatusOr<LinearRange> range = ParseLinearRange(text, 0.0, high);
+  if (!range.ok()) throw CLI::ValidationError(flag, std::string(range.status().message()));
+  return *range;
+}
+
 void AddRecipeFlags(CLI::App& command, PretrainOptions& o) {
   const char* const group = kRecipeGroup;
-  command.add_option("--model", o.model, "vit_tiny, vit_small, vit_base, vit_large")
+  command.add_option("--model", o.model, "vit_tiny, vit_small, vit_base, vit_large, vit_huge")
       ->capture_default_str()
       ->group(group);
   command.add_option("--width", o.width, "instead of the model's")->group(group);
   command.add_option("--depth", o.depth, "instead of the model's")->group(group);
   command.add_option("--heads", o.heads, "instead of the model's")->group(group);
   command
-      .add_option_function<double>(
-          "--mask-ratio", [&o](const double& ratio) { o.input.mask_ratio = ratio; },
-          "share of the patches that the student does not see (0.7)")
-      ->check(CLI::Range(0.0, 0.999))
+      .add_option_function<std::string>(
+          "--mask-ratio",
+          [&o](const std::string& text) { o.input.mask_ratio = Range("--mask-ratio", text, 0.999); },
+          "share of the patches that the student does not see (0.7); A:B goes from A to B over the epochs")
       ->group(group);
   command
       .add_option_function<std::string>(
           "--mask-type",
           [&o](const std::string& type) {
-            o.input.mask_type = type == "random" ? MaskSpec::Type::kRandom : MaskSpec::Type::kAttention;
+            o.input.no_mask = type == "none";
+            if (type == "attention") o.input.mask_type = MaskSpec::Type::kAttention;
+            if (type == "random") o.input.mask_type = MaskSpec::Type::kRandom;
           },
-          "attention or random (attention)")
-      ->check(CLI::IsMember({"attention", "random"}))
+          "attention, random or none (attention)")
+      ->check(CLI::IsMember({"attention", "random", "none"}))
+      ->group(group);
+  command
+      .add_option_function<std::string>(
+          "--min-area", [&o](const std::string& text) { o.input.min_area = Range("--min-area", text, 1.0); },
+          "with --teacher and without --like: least share of the picture in a crop (0.2); with --fresh also "
+          "A:B, from A "
+          "to B over the epochs")
       ->group(group);
   command.add_option("--fusion", o.fusion, "linear, sum, simple")->capture_default_str()->group(group);
   command.add_option("--head", o.head, "linear, norm_linear, mlp, mlp2")->capture_default_str()->group(group);
@@ -109,7 +125,13 @@ void AddRecipeFlags(CLI::App& command, PretrainOptions& o) {
   command.add_option("--loss-weights", o.loss_weights, "topK, mean, out, linear_decay, midK")
       ->capture_default_str()
       ->group(group);
-  command.add_option("--batch-size", o.batch_size, "of a step")
+  command.add_option("--batch-size", o.batch_size, "samples of an update")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
+      ->group(group);
+  command
+      .add_option("--accumulate", o.accumulate,
+                  "parts in which a batch goes through the student: less memory, the same update")
       ->capture_default_str()
       ->check(CLI::PositiveNumber)
       ->group(group);
@@ -132,6 +154,20 @@ void AddRecipeFlags(CLI::App& command, PretrainOptions& o) {
   command.add_option("--drop-path", o.drop_path)
       ->capture_default_str()
       ->check(CLI::Range(0.0, 0.99))
+      ->group(group);
+  command.add_option("--clip-grad", o.clip_grad, "largest norm of all gradients together; 0 = no clipping")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber)
+      ->group(group);
+  command
+      .add_option("--ema", o.ema,
+                  "decay of a moving average of the weights, e.g. 0.9999, for `export --ema`; 0 = none")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 0.999999))
+      ->group(group);
+  command.add_option("--precision", o.precision, "of matrix products: f32 or bf16")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"f32", "bf16"}))
       ->group(group);
   command.add_option("--seed", o.seed, "of start values, order and drop path")
       ->capture_default_str()

@@ -4,8 +4,11 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "core/base/status_macros.h"
 #include "core/vit/torch_status.h"
 #include "trainer/loss/level_weights.h"
@@ -23,6 +26,31 @@ absl::StatusOr<at::Device> ParseDevice(const std::string& text) {
         absl::StrCat("--device ", text, ": this build or machine has no such device"));
   }
   return device;
+}
+
+absl::Status CheckOptions(const PretrainOptions& options) {
+  const auto refuse = [](auto... parts) { return absl::InvalidArgumentError(absl::StrCat(parts...)); };
+  if (options.epochs == 0) return refuse("--epochs is 0");
+  if (!(LearningRate(options) > 0)) return refuse("the learning rate is not above 0: give --blr or --lr");
+  if (WarmupEpochs(options) >= static_cast<double>(options.epochs)) {
+    return refuse("--warmup-epochs ", WarmupEpochs(options), " is not below --epochs ", options.epochs,
+                  ": the learning rate would never get to its peak");
+  }
+  if (options.accumulate == 0 || options.accumulate > options.batch_size) {
+    return refuse("--accumulate ", options.accumulate, ": a batch of ", options.batch_size,
+                  " goes through the student in 1 to ", options.batch_size, " parts");
+  }
+  if (!(options.clip_grad >= 0))
+    return refuse("--clip-grad ", options.clip_grad, " is negative; 0 = no clipping");
+  if (!(options.ema >= 0 && options.ema < 1))
+    return refuse("--ema ", options.ema, ": a decay is in [0, 1); 0 = no average is kept");
+  if (!(options.drop_path >= 0 && options.drop_path < 1))
+    return refuse("--drop-path ", options.drop_path, ": a rate is in [0, 1)");
+  if (!(options.weight_decay >= 0)) return refuse("--weight-decay ", options.weight_decay, " is negative");
+  for (const double beta : {options.beta1, options.beta2}) {
+    if (!(beta >= 0 && beta < 1)) return refuse("--beta1 and --beta2 are in [0, 1), not ", beta);
+  }
+  return absl::OkStatus();
 }
 
 // Which teacher levels count, and how the student's blocks become them.
@@ -44,6 +72,13 @@ absl::Status PlanAlignment(PretrainPlan& plan) {
     plan.alignment.levels.push_back(level);
     plan.level_weights.push_back(all_weights[level - 1]);
   }
+  const double sum = std::accumulate(plan.level_weights.begin(), plan.level_weights.end(), 0.0);
+  if (std::abs(sum - 1.0) > 1e-6) {
+    plan.notes.push_back(absl::StrFormat(
+        "--loss-weights %s over the teacher's %d levels sum to %.3g, as the reference has it: "
+        "the loss is that much smaller",
+        options.loss_weights, geometry.num_levels, sum));
+  }
   plan.alignment.num_teacher_levels = geometry.num_levels;
   plan.alignment.teacher_width = geometry.width;
   plan.alignment.student_depth = plan.vit.depth;
@@ -56,6 +91,7 @@ absl::Status PlanAlignment(PretrainPlan& plan) {
 void PretrainPlan::AdvanceEpoch(StepToken& token) const {
   ++token.epoch;
   token.next_step = 0;
+  token.order = input->OrderOf(token.epoch);
   token.running_digest = EpochStartDigest(token.set_id, token.order.Id(), token.epoch);
 }
 
@@ -65,10 +101,14 @@ absl::StatusOr<PretrainPlan> PlanPretraining(const PretrainOptions& options) {
   at::globalContext().setDeterministicFillUninitializedMemory(false);  // a debugging aid that costs time
   PretrainPlan plan;
   plan.options = options;
+  AFTERIMAGE_RETURN_IF_ERROR(CheckOptions(options));
   AFTERIMAGE_ASSIGN_OR_RETURN(plan.device, ParseDevice(options.device));
   AFTERIMAGE_ASSIGN_OR_RETURN(plan.loss_type, ParseLossType(options.loss_type));
   AFTERIMAGE_ASSIGN_OR_RETURN(plan.target_norm, ParseTargetNorm(options.target_norm));
-  AFTERIMAGE_ASSIGN_OR_RETURN(plan.input, FeatureInput::Open(options.input));
+  AFTERIMAGE_ASSIGN_OR_RETURN(plan.precision, ParsePrecision(options.precision));
+  FeatureInputOptions input_options = options.input;
+  input_options.epochs = options.epochs;
+  AFTERIMAGE_ASSIGN_OR_RETURN(plan.input, FeatureInput::Open(input_options));
   const SetDescription& description = plan.input->description();
   const OrderSpec& order = plan.input->order();
   plan.steps_per_epoch = StepsPerEpoch(order, options.batch_size);
@@ -108,12 +148,14 @@ BatchFeed::Options FeedFrom(const PretrainPlan& plan, const StepToken& token) {
   feed.request.selection.pixels = description.set.pixels;
   feed.num_steps = plan.last_step - std::min(plan.last_step, plan.StepOf(token));
   feed.shape = {.batch = static_cast<int64_t>(token.global_batch),
-                .num_visible = token.order.mask.num_visible,
+                .num_visible = plan.input->most_visible(),
                 .patch_size = plan.vit.patch_size,
                 .width = description.feature.geometry.width,
                 .levels = plan.alignment.levels,
                 .with_statistics = plan.target_norm != TargetNorm::kWhiten,
                 .pinned = plan.device.is_cuda()};
+  if (plan.input->order_varies())
+    feed.order_of_epoch = [input = plan.input.get()](uint64_t epoch) { return input->OrderOf(epoch); };
   feed.miss = plan.options.miss;
   feed.pixels = plan.input->pixels();
   return feed;

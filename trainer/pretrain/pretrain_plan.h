@@ -15,6 +15,7 @@
 #include "trainer/loss/alignment_loss.h"
 #include "trainer/model/alignment.h"
 #include "trainer/optim/schedule.h"
+#include "trainer/pretrain/precision.h"
 #include "trainer/pretrain/pretrainer.h"
 
 namespace afterimage::trainer {
@@ -30,11 +31,13 @@ struct PretrainPlan {
   std::vector<double> level_weights;  // of alignment.levels
   LossType loss_type = LossType::kSmoothL1;
   TargetNorm target_norm = TargetNorm::kWhiten;
+  Precision precision = Precision::kF32;
   WarmupCosine schedule;  // over epochs
   uint64_t steps_per_epoch = 0;
-  uint64_t last_step = 0;  // of the run, exclusive
-  Json config;             // RunConfig
-  StepToken start;         // before the first step
+  uint64_t last_step = 0;          // of the run, exclusive
+  Json config;                     // RunConfig
+  StepToken start;                 // before the first step
+  std::vector<std::string> notes;  // what is legal but easily taken for something else
 
   // Step of the run at which `token` stands.
   uint64_t StepOf(const StepToken& token) const { return token.epoch * steps_per_epoch + token.next_step; }

@@ -2,8 +2,8 @@
 
 #include <cmath>
 #include <memory>
+#include <optional>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "core/base/files.h"
@@ -12,6 +12,7 @@
 #include "core/base/stop_signal.h"
 #include "trainer/pretrain/message_box.h"
 #include "trainer/pretrain/metrics_log.h"
+#include "trainer/pretrain/not_finite.h"
 #include "trainer/pretrain/pretrain_plan.h"
 #include "trainer/pretrain/run_folder.h"
 #include "trainer/pretrain/step_clock.h"
@@ -44,6 +45,7 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
                      .total = plan.last_step * options.batch_size,
                      .already_done = first_step * options.batch_size});
   progress.Message(StartMessage(plan));
+  for (const std::string& note : plan.notes) progress.Message(note);
   MessageBox messages;
   BatchFeed::Options feed_options = FeedFrom(plan, token);
   feed_options.message = [&messages](const std::string& text) { messages.Put(text); };
@@ -69,24 +71,24 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
     const absl::StatusOr<TrainingBatch*> next = feed.Next(stop);
     if (!next.ok()) {
       if (step > saved_at)  // what was learnt before the records ran out
-        AFTERIMAGE_RETURN_IF_ERROR(SaveCheckpoint(plan, *train_step, token, summary));
+        AFTERIMAGE_RETURN_IF_ERROR(SaveCheckpoint(options.out, plan, *train_step, token).status());
       return next.status();
     }
     TrainingBatch* const batch = *next;
     if (batch == nullptr) break;
     clock.InputIsReady();
 
-    // 3. Student over class token and visible patches, alignment, loss against the targets; 4. gradients; 5.
-    // update.
     float loss = 0;
+    std::optional<double> gradient_norm;
     if (batch->size > 0) {
+      // 3. Student over class token and visible patches, alignment, loss against the targets; 4. gradients.
       AFTERIMAGE_ASSIGN_OR_RETURN(loss, train_step->Gradients(*batch, step));
-      if (!std::isfinite(loss)) {
-        return absl::InternalError(
-            absl::StrCat("the loss is not finite at step ", step,
-                         ": lower --lr, or look at the features with `afterimage verify`"));
-      }
-      AFTERIMAGE_RETURN_IF_ERROR(train_step->Update(lr));
+      if (!std::isfinite(loss)) return ReportNotFinite("loss", plan, *train_step, token, *batch);
+
+      // 5. Clipping, update, average.
+      AFTERIMAGE_ASSIGN_OR_RETURN(gradient_norm, train_step->Update(lr));
+      if (!std::isfinite(gradient_norm.value_or(0)))
+        return ReportNotFinite("norm of the gradients", plan, *train_step, token, *batch);
     }
 
     // 6. Where we are: all of it is in the next checkpoint.
@@ -107,7 +109,8 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
                    .lr = lr,
                    .images_per_second = clock.step_images_per_second(),
                    .wait_share = clock.step_wait_share(),
-                   .num_samples = num_samples});
+                   .num_samples = num_samples,
+                   .gradient_norm = gradient_norm});
     if (token.next_step == plan.steps_per_epoch) {
       metrics->EndOfEpoch(step, token.epoch, token.running_digest.Hex());
       plan.AdvanceEpoch(token);
@@ -118,14 +121,15 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
                                     100 * clock.wait_share()));
     if ((step + 1) % checkpoint_every == 0) {
       AFTERIMAGE_RETURN_IF_ERROR(metrics->Flush());
-      AFTERIMAGE_RETURN_IF_ERROR(SaveCheckpoint(plan, *train_step, token, summary));
+      AFTERIMAGE_ASSIGN_OR_RETURN(summary.checkpoint, SaveCheckpoint(options.out, plan, *train_step, token));
       saved_at = step + 1;
     }
   }
   progress.Finish();
   AFTERIMAGE_RETURN_IF_ERROR(metrics->Flush());
-  if (step > saved_at || summary.checkpoint.empty())
-    AFTERIMAGE_RETURN_IF_ERROR(SaveCheckpoint(plan, *train_step, token, summary));
+  if (step > saved_at || summary.checkpoint.empty()) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(summary.checkpoint, SaveCheckpoint(options.out, plan, *train_step, token));
+  }
 
   summary.steps = step;
   summary.stopped = step < plan.last_step;

@@ -31,9 +31,10 @@ double WarmupEpochs(const PretrainOptions& options) {
 absl::StatusOr<VitConfig> StudentConfig(const PretrainOptions& options, int64_t view_size, int64_t grid) {
   VitConfig vit;
   if (!NamedVit(options.model, vit)) {
-    return absl::InvalidArgumentError(absl::StrCat("unknown model \"", options.model,
-                                                   "\": vit_tiny, vit_small, vit_base and vit_large are "
-                                                   "known; --width, --depth and --heads change them"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("unknown model \"", options.model,
+                     "\": vit_tiny, vit_small, vit_base, vit_large and vit_huge are "
+                     "known; --width, --depth and --heads change them"));
   }
   if (options.width > 0) vit.width = options.width;
   if (options.depth > 0) vit.depth = options.depth;
@@ -48,26 +49,37 @@ absl::StatusOr<VitConfig> StudentConfig(const PretrainOptions& options, int64_t 
 }
 
 Json RunConfig(const PretrainOptions& options, const VitConfig& vit) {
-  return {{"image_size", vit.image_size},
-          {"patch_size", vit.patch_size},
-          {"width", vit.width},
-          {"depth", vit.depth},
-          {"heads", vit.heads},
-          {"fusion", options.fusion},
-          {"head", options.head},
-          {"target_norm", options.target_norm},
-          {"loss_type", options.loss_type},
-          {"loss_weights", options.loss_weights},
-          {"batch_size", options.batch_size},
-          {"epochs", options.epochs},
-          {"lr", DecimalText(LearningRate(options))},
-          {"min_lr", DecimalText(options.min_lr)},
-          {"warmup_epochs", DecimalText(WarmupEpochs(options))},
-          {"weight_decay", DecimalText(options.weight_decay)},
-          {"beta1", DecimalText(options.beta1)},
-          {"beta2", DecimalText(options.beta2)},
-          {"drop_path", DecimalText(options.drop_path)},
-          {"seed", options.seed}};
+  Json config = {{"image_size", vit.image_size},
+                 {"patch_size", vit.patch_size},
+                 {"width", vit.width},
+                 {"depth", vit.depth},
+                 {"heads", vit.heads},
+                 {"fusion", options.fusion},
+                 {"head", options.head},
+                 {"target_norm", options.target_norm},
+                 {"loss_type", options.loss_type},
+                 {"loss_weights", options.loss_weights},
+                 {"batch_size", options.batch_size},
+                 {"accumulate", options.accumulate},
+                 {"epochs", options.epochs},
+                 {"lr", DecimalText(LearningRate(options))},
+                 {"min_lr", DecimalText(options.min_lr)},
+                 {"warmup_epochs", DecimalText(WarmupEpochs(options))},
+                 {"weight_decay", DecimalText(options.weight_decay)},
+                 {"beta1", DecimalText(options.beta1)},
+                 {"beta2", DecimalText(options.beta2)},
+                 {"drop_path", DecimalText(options.drop_path)},
+                 {"clip_grad", DecimalText(options.clip_grad)},
+                 {"ema", DecimalText(options.ema)},
+                 {"precision", options.precision},
+                 {"seed", options.seed}};
+  // Constant ones are in the order and in the feature id.
+  const FeatureInputOptions& input = options.input;
+  if (input.mask_ratio.has_value() && !input.mask_ratio->is_constant())
+    config["mask_ratio"] = input.mask_ratio->Text();
+  if (input.min_area.has_value() && !input.min_area->is_constant())
+    config["min_area"] = input.min_area->Text();
+  return config;
 }
 
 absl::StatusOr<VitConfig> VitOfRunConfig(const std::string& config) {

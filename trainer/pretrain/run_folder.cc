@@ -19,7 +19,9 @@ absl::StatusOr<StepToken> GoOn(const PretrainPlan& plan, TrainStep& train_step) 
   AFTERIMAGE_ASSIGN_OR_RETURN(Checkpoint checkpoint, ReadCheckpoint(*path));
   AFTERIMAGE_RETURN_IF_ERROR(WithContext(CheckSameConfig(checkpoint.values["config"], plan.config), *path));
   AFTERIMAGE_ASSIGN_OR_RETURN(const StepToken token, StepToken::Parse(checkpoint.values["step_token"]));
-  AFTERIMAGE_RETURN_IF_ERROR(WithContext(CheckSameData(token, plan.start), *path));
+  StepToken expected = plan.start;
+  expected.order = plan.input->OrderOf(token.epoch);
+  AFTERIMAGE_RETURN_IF_ERROR(WithContext(CheckSameData(token, expected), *path));
   AFTERIMAGE_RETURN_IF_ERROR(WithContext(train_step.Load(checkpoint), *path));
   std::fprintf(stderr, "going on from %s\n", path->c_str());
   const std::string threads = absl::StrCat(at::get_num_threads());
@@ -32,16 +34,16 @@ absl::StatusOr<StepToken> GoOn(const PretrainPlan& plan, TrainStep& train_step) 
   return token;
 }
 
-absl::Status SaveCheckpoint(const PretrainPlan& plan, const TrainStep& train_step, const StepToken& token,
-                            PretrainSummary& summary) {
+absl::StatusOr<std::string> SaveCheckpoint(const std::string& folder, const PretrainPlan& plan,
+                                           const TrainStep& train_step, const StepToken& token) {
   Checkpoint checkpoint;
   checkpoint.step = plan.StepOf(token);
   train_step.Fill(checkpoint);
   checkpoint.values = {{"config", plan.config.dump()},
                        {"step_token", token.Serialize()},
                        {"threads", absl::StrCat(at::get_num_threads())}};
-  summary.checkpoint = absl::StrCat(plan.options.out, "/checkpoint-", checkpoint.step, ".safetensors");
-  return WriteCheckpoint(plan.options.out, checkpoint);
+  AFTERIMAGE_RETURN_IF_ERROR(WriteCheckpoint(folder, checkpoint));
+  return absl::StrCat(folder, "/checkpoint-", checkpoint.step, ".safetensors");
 }
 
 absl::Status WriteConfig(const PretrainPlan& plan) {

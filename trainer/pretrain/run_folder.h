@@ -1,7 +1,7 @@
 // The folder of a run: going on from what is there, and leaving what the next run needs.
 #pragma once
 
-#include <cstdint>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -16,9 +16,9 @@ namespace afterimage::trainer {
 // FailedPrecondition: another configuration, feature id, set or order (both values told).
 absl::StatusOr<StepToken> GoOn(const PretrainPlan& plan, TrainStep& train_step);
 
-// Writes the checkpoint of the steps before `token`, and names it in `summary`.
-absl::Status SaveCheckpoint(const PretrainPlan& plan, const TrainStep& train_step, const StepToken& token,
-                            PretrainSummary& summary);
+// Writes the checkpoint of the steps before `token` into `folder`; returns its path.
+absl::StatusOr<std::string> SaveCheckpoint(const std::string& folder, const PretrainPlan& plan,
+                                           const TrainStep& train_step, const StepToken& token);
 
 // config.json: the effective configuration, and what it is trained on. Equal runs write equal files.
 absl::Status WriteConfig(const PretrainPlan& plan);
