@@ -351,6 +351,27 @@ TEST_F(PretrainOptionsTest, WhatCannotBeTrainedIsRefusedBeforeAnyWork) {
   EXPECT_FALSE(std::filesystem::exists(Path("refused")));
 }
 
+TEST_F(PretrainOptionsTest, ACheckpointFromBeforeAnOptionGoesOnWithoutIt) {
+  MakeCache("cache", TokenPolicy::kAll, Codec::kF16);
+  ASSERT_THAT(Pretrain(Cached("whole")).status(), IsOk());
+  PretrainOptions options = Cached("run");
+  options.steps = 5;
+  ASSERT_THAT(Pretrain(options).status(), IsOk());
+  Checkpoint old = Last("run");
+  Json config = Json::parse(old.values["config"]);
+  for (const char* key : {"accumulate", "clip_grad", "ema", "precision"})
+    ASSERT_EQ(config.erase(key), 1u) << key;
+  old.values["config"] = config.dump();
+  ASSERT_THAT(WriteCheckpoint(options.out, old), IsOk());
+  options.steps = 0;
+  options.ema = 0.5;
+  EXPECT_THAT(Pretrain(options).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("\"ema\": \"0\", this run \"0.5\"")));
+  options.ema = 0;
+  ASSERT_THAT(Pretrain(options).status(), IsOk());
+  EXPECT_EQ(Losses("run"), Losses("whole"));
+}
+
 TEST_F(PretrainOptionsTest, ALossThatIsNotFiniteStopsWithTheStepItsKeysAndAWayToRepeatIt) {
   MakeCache("cache", TokenPolicy::kAll, Codec::kF16);
   for (const double clip : {0.0, 1.0}) {

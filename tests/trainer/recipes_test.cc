@@ -140,6 +140,8 @@ TEST_F(RecipeFileTest, WhatCannotBeMeantIsRefusedWithTheLineAndTheRemedy) {
                          {"cache = /x", {"line 1", "--cache on the command line"}},
                          {"epochs = many", {"line 1", "--epochs"}},
                          {"drop-path = 2", {"--drop-path", "2"}},
+                         {"mask-ratio = 0.5:2", {"line 1", "--mask-ratio", "from 0 to 0.999"}},
+                         {"precision = fp16", {"line 1", "--precision", "bf16"}},
                          {"mask-type = block", {"--mask-type", "random"}},
                          {"lr = 1\nblr = 1", {"line 2", "\"blr\" does not go with \"lr\""}}}) {
     const Finished refused = Print({"--recipe", Write(c.text)});

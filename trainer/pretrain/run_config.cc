@@ -13,6 +13,13 @@ namespace {
 
 constexpr char kRemedy[] = "; give the same, another --out, or --no-resume";
 
+// What runs did before there was a key for it: checkpoints from then lack these.
+const Json& BeforeTheKey() {
+  static const auto* const values =
+      new Json{{"accumulate", 1}, {"clip_grad", "0"}, {"ema", "0"}, {"precision", "f32"}};
+  return *values;
+}
+
 absl::Status Differs(absl::string_view what, absl::string_view before, absl::string_view now) {
   return absl::FailedPreconditionError(
       absl::StrCat("the checkpoint has another ", what, ": ", before, ", this run ", now, kRemedy));
@@ -102,8 +109,9 @@ absl::Status CheckSameConfig(const std::string& before, const Json& now) {
   for (const Json* const config : {&old, &now}) {
     for (const auto& [key, unused] : config->items()) keys.insert(key);
   }
-  const auto text = [](const Json& config, const std::string& key) {
-    return config.contains(key) ? config[key].dump() : "absent";
+  const auto text = [](const Json& config, const std::string& key) -> std::string {
+    if (config.contains(key)) return config[key].dump();
+    return BeforeTheKey().contains(key) ? BeforeTheKey()[key].dump() : "absent";
   };
   std::vector<std::string> differences;
   for (const std::string& key : keys) {
