@@ -395,7 +395,13 @@ TEST_F(PretrainOptionsTest, ALossThatIsNotFiniteStopsWithTheStepItsKeysAndAWayTo
     EXPECT_THAT(Pretrain(again).status(), StatusIs(absl::StatusCode::kInternal,
                                                    HasSubstr(absl::StrCat("is not finite at step ", step))));
     EXPECT_THAT(Column(absl::StrCat("run", clip, "/not-finite"), "loss_hex"), IsEmpty());
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr("the weights before it and the features are finite"));
   }
+  PretrainOptions beyond = Cached("beyond");
+  beyond.lr = 1e40;  // no float: the first update leaves nothing finite
+  EXPECT_THAT(Pretrain(beyond).status(),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("the weights were not finite before it")));
 }
 
 }  // namespace

@@ -58,7 +58,6 @@ void AddInputFlags(CLI::App& command, FeatureInputOptions& input,
   command.add_option("--view-seeds", input.view_seeds, "K: views per picture; 0 = all that the set has")
       ->group(group);
   command.add_flag("--fresh", input.fresh, "with --teacher: a new view in every epoch")->group(group);
-  command.add_option("--mask-seed", input.mask_seed)->capture_default_str()->group(group);
   command.add_option("--teacher-heads", input.teacher.num_heads, "where the weights do not tell")
       ->group(group);
   command.add_option("--micro-batch", input.teacher.micro_batch, "of a live teacher")
@@ -110,6 +109,9 @@ void AddRecipeFlags(CLI::App& command, PretrainOptions& o) {
           },
           "attention, random or none (attention)")
       ->check(CLI::IsMember({"attention", "random", "none"}))
+      ->group(group);
+  command.add_option("--mask-seed", o.input.mask_seed, "other masks of the same views")
+      ->capture_default_str()
       ->group(group);
   command
       .add_option_function<std::string>(
@@ -191,7 +193,8 @@ std::string DerivedValues(const PretrainOptions& options) {
 
 void AddPretrainCommand(CLI::App& app, CommandBody& chosen) {
   CLI::App* command = app.add_subcommand(
-      "pretrain", "Trains a student on cached teacher features (MaskAlign); the defaults are the recipe.");
+      "pretrain",
+      "Trains a student on cached teacher features (MaskAlign); the defaults are maskalign-vit-b16.");
   auto options = std::make_shared<PretrainOptions>();
   PretrainOptions& o = *options;
   auto print_config = std::make_shared<bool>(false);

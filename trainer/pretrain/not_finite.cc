@@ -1,5 +1,7 @@
 #include "trainer/pretrain/not_finite.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <vector>
 
@@ -19,6 +21,22 @@ std::string SomeOf(const std::vector<std::string>& keys) {
   return keys.size() > shown ? absl::StrCat(text, " and ", keys.size() - shown, " more") : text;
 }
 
+// What to change. Records hold finite numbers only (writing others is refused): the cause is the student.
+std::string Remedy(const TrainStep& train_step) {
+  Checkpoint state;
+  train_step.Fill(state);
+  for (const auto& [name, weight] : state.weights) {
+    if (at::isfinite(weight.detach()).all().item<bool>()) continue;
+    return absl::StrCat(
+        "the weights were not finite before it (", name,
+        "), so that an update has gone wrong: lower --lr, or give --clip-grad, which also stops at the "
+        "step whose gradients are not finite");
+  }
+  return "the weights before it and the features are finite, so that the student has diverged: lower --lr or "
+         "give "
+         "--clip-grad";
+}
+
 }  // namespace
 
 absl::Status ReportNotFinite(const std::string& what, const PretrainPlan& plan, const TrainStep& train_step,
@@ -33,9 +51,7 @@ absl::Status ReportNotFinite(const std::string& what, const PretrainPlan& plan, 
   AFTERIMAGE_RETURN_IF_ERROR(WriteFileAtomically(folder + "/samples.json", report.dump(2) + "\n"));
   return absl::InternalError(
       absl::StrCat("the ", what, " is not finite at step ", step, " (epoch ", token.epoch, ", step ",
-                   token.next_step, " of it; samples ", SomeOf(samples),
-                   "): records hold finite numbers only, so that the student has diverged: lower --lr or "
-                   "give --clip-grad. ",
+                   token.next_step, " of it; samples ", SomeOf(samples), "): ", Remedy(train_step), ". ",
                    folder, " has all keys and the weights before the step; the same command with --out ",
                    folder, " --steps ", step + 1, " repeats it alone"));
 }
