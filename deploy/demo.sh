@@ -73,7 +73,7 @@ server_pid=$!
 for _ in $(seq 100); do [[ -s $out/port ]] && break; sleep 0.1; done
 [[ -s $out/port ]] || { echo "demo: the server did not start:" >&2; cat "$out/logs/server.log" >&2; exit 1; }
 address="grpc://127.0.0.1:$(cat "$out/port")"
-recipe=(--width 96 --depth 6 --heads 3 --batch-size 128 --epochs "$epochs" --blr 1e-3 --drop-path 0.05)
+recipe=(--recipe maskalign-tiny-28px --epochs "$epochs")
 run "$bin/afterimage-train" pretrain --cache "$address" --out "$out/student" "${recipe[@]}"
 stop_server
 
@@ -117,5 +117,5 @@ next, with PATH=$bin:\$PATH
   afterimage get --cache $out/cache --key $key --out record.safetensors
   afterimage-precompute --images $images --limit $limit --teacher $teacher --cache $out/cache \\
     --view-seeds 4 --tokens all --codec f32        (two more view seeds; what is there is kept)
-  afterimage-train pretrain --cache $out/cache --out $out/second --width 96 --depth 6 --heads 3 --loss-weights top3
+  afterimage-train pretrain --cache $out/cache --out $out/second --recipe maskalign-tiny-28px --loss-weights top3
 EOF

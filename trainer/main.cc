@@ -31,6 +31,7 @@ int Main(int argc, char** argv) {
   app.failure_message(UsageError<CLI::App, CLI::Error>);
   CommandBody chosen;
   AddPretrainCommand(app, chosen);
+  AddRecipesCommand(app, chosen);
   AddSuperviseCommand(app, chosen);
   AddKnnCommand(app, chosen);
   AddExportCommand(app, chosen);

@@ -1,20 +1,14 @@
 // Pre-training end to end on a small data set: cached and on-line runs, resuming, what stops a run.
-#include <cmath>
 #include <cstdlib>
-#include <fstream>
-#include <limits>
-#include <map>
+#include <filesystem>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
-#include "client/open_cache.h"
 #include "core/base/files.h"
 #include "core/base/stop_signal.h"
-#include "core/identity/canonical_spec.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/testing/status_matchers.h"
-#include "tests/testing/temporary_folder.h"
+#include "tests/trainer/pretrain_fixture.h"
 #include "tests/trainer/small_world.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/checkpoint/export_student.h"
@@ -25,79 +19,9 @@ namespace {
 
 using ::afterimage::testing::IsOk;
 using ::afterimage::testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-class PretrainTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    ResetStopForTest();
-    images_ = Path("images");
-    teacher_ = Path("teacher.safetensors");
-  }
-  std::string Path(const std::string& name) const { return (folder_ / name).string(); }
-
-  // Pictures, a teacher, and a cache of two view seeds at Path(name).
-  void MakeCache(const std::string& name, TokenPolicy policy, Codec codec, bool pixels = true,
-                 int num_undecodable = 0) {
-    testing::WriteImages(images_, {.num_undecodable = num_undecodable});
-    testing::WriteTeacher(teacher_);
-    TeacherOptions options;
-    options.weights = teacher_;
-    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto teacher, TeacherRunner::Load(options));
-    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(std::shared_ptr<const ImageSource> source, OpenImageSource(images_));
-    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto index, ImageIndex::Build(source, 1));
-    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedCache cache, OpenCache(Path(name), {.create = true}));
-    ASSERT_THAT(testing::FillCache(*cache.catalog, *teacher, *index,
-                                   testing::DescribeSet(*teacher, policy, codec, pixels), 2),
-                IsOk());
-  }
-
-  PretrainOptions Options(const std::string& out) const {
-    PretrainOptions options;
-    options.out = Path(out);
-    options.width = 16;
-    options.depth = 3;
-    options.heads = 2;
-    options.loss_weights = "top2";
-    options.input.loss_weights = "top2";
-    options.batch_size = 8;
-    options.epochs = 4;
-    options.lr = 1e-3;
-    options.num_threads = 1;
-    return options;
-  }
-  PretrainOptions Cached(const std::string& out, const std::string& cache = "cache") const {
-    PretrainOptions options = Options(out);
-    options.input.cache = Path(cache);
-    return options;
-  }
-  PretrainOptions OnLine(const std::string& out) const {
-    PretrainOptions options = Options(out);
-    options.input.teacher.weights = teacher_;
-    options.input.images = images_;
-    options.input.like = Path("cache");
-    return options;
-  }
-
-  // The exact losses of a run, by step.
-  std::map<int, std::string> Losses(const std::string& out) const { return Column(out, "loss_hex"); }
-  std::map<int, std::string> Digests(const std::string& out) const { return Column(out, "running_digest"); }
-
-  std::map<int, std::string> Column(const std::string& out, const std::string& name) const {
-    std::map<int, std::string> column;
-    const auto text = ReadFile(Path(out) + "/metrics.jsonl");
-    EXPECT_THAT(text.status(), IsOk());
-    for (const absl::string_view line : absl::StrSplit(*text, '\n', absl::SkipEmpty())) {
-      const Json json = Json::parse(line.begin(), line.end());
-      if (json.contains(name)) column[json["step"].get<int>()] = json[name].get<std::string>();
-    }
-    return column;
-  }
-
-  const afterimage::testing::TemporaryFolder folder_;
-  std::string images_;
-  std::string teacher_;
-};
+using testing::PretrainTest;
 
 TEST_F(PretrainTest, LossesFromTheCacheAreThoseOnLineBitForBit) {
   for (const TokenPolicy policy : {TokenPolicy::kAll, TokenPolicy::kVisible}) {
@@ -191,6 +115,16 @@ TEST_F(PretrainTest, AnotherConfigurationIsRefusedByName) {
   other.weight_decay = 0.1;
   EXPECT_THAT(Pretrain(other).status(), StatusIs(absl::StatusCode::kFailedPrecondition,
                                                  HasSubstr("\"weight_decay\": \"0.05\", this run \"0.1\"")));
+  other.batch_size = 4;
+  other.accumulate = 2;
+  EXPECT_THAT(Pretrain(other).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr("\"accumulate\": 1, this run 2; \"batch_size\": 8, this run 4; "),
+                             HasSubstr("\"weight_decay\""), HasSubstr("--no-resume"))));
+  other = options;
+  other.input.mask_ratio = LinearRange(0.7, 0.5);
+  EXPECT_THAT(Pretrain(other).status(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                                 HasSubstr("\"mask_ratio\": absent, this run \"0.7:0.5\"")));
   other = options;
   other.input.mask_seed = 9;
   EXPECT_THAT(Pretrain(other).status(),

@@ -22,6 +22,7 @@ constexpr char kVersion[] = "1";
 constexpr char kStepKey[] = "step";
 constexpr absl::string_view kWeights = "weights.";
 constexpr absl::string_view kOptimizer = "optimizer.";
+constexpr absl::string_view kAverage = "average.";
 
 // Steps of the checkpoints in `folder`, with their paths.
 std::map<uint64_t, std::string> ListCheckpoints(const std::string& folder) {
@@ -46,6 +47,7 @@ absl::Status WriteCheckpoint(const std::string& folder, const Checkpoint& checkp
   ParameterMap tensors;
   for (const auto& [name, tensor] : checkpoint.weights) tensors[absl::StrCat(kWeights, name)] = tensor;
   for (const auto& [name, tensor] : checkpoint.optimizer) tensors[absl::StrCat(kOptimizer, name)] = tensor;
+  for (const auto& [name, tensor] : checkpoint.average) tensors[absl::StrCat(kAverage, name)] = tensor;
   std::map<std::string, std::string> metadata = checkpoint.values;
   metadata[kVersionKey] = kVersion;
   metadata[kStepKey] = absl::StrCat(checkpoint.step);
@@ -89,6 +91,8 @@ absl::StatusOr<Checkpoint> ReadCheckpoint(const std::string& path) {
       checkpoint.weights[std::string(rest)] = ToTensor(view);
     } else if (absl::ConsumePrefix(&rest, kOptimizer)) {
       checkpoint.optimizer[std::string(rest)] = ToTensor(view);
+    } else if (absl::ConsumePrefix(&rest, kAverage)) {
+      checkpoint.average[std::string(rest)] = ToTensor(view);
     } else {
       return absl::DataLossError(absl::StrCat(path, ": unexpected tensor ", name));
     }

@@ -17,11 +17,12 @@ struct Checkpoint {
   ParameterMap weights;
   ParameterMap optimizer;                     // AdamW::State
   std::map<std::string, std::string> values;  // configuration, step token, … under names of the caller
+  ParameterMap average;                       // of the weights (WeightAverage); empty where none is kept
 };
 
 // <folder>/checkpoint-<step>.safetensors: written aside, synced, renamed; then all but the last `keep` are
-// removed. Tensors are "weights.<name>" and "optimizer.<name>". ResourceExhausted: disk full; what was there
-// before stays.
+// removed. Tensors are "weights.<name>", "optimizer.<name>" and "average.<name>". ResourceExhausted: disk
+// full; what was there before stays.
 absl::Status WriteCheckpoint(const std::string& folder, const Checkpoint& checkpoint, int keep = 2);
 
 // Path of the checkpoint with the highest step in `folder`, if there is one.

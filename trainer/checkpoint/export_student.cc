@@ -11,7 +11,8 @@
 
 namespace afterimage::trainer {
 
-absl::Status ExportStudent(const std::string& checkpoint, const std::string& out, const std::string& dtype) {
+absl::Status ExportStudent(const std::string& checkpoint, const std::string& out, const std::string& dtype,
+                           ExportedWeights which) {
   std::string path = checkpoint;
   if (std::filesystem::is_directory(path)) {
     const std::optional<std::string> latest = LatestCheckpoint(path);
@@ -22,6 +23,14 @@ absl::Status ExportStudent(const std::string& checkpoint, const std::string& out
   AFTERIMAGE_ASSIGN_OR_RETURN(Checkpoint read, ReadCheckpoint(path));
   if (!read.values.contains("step_token")) {
     return absl::InvalidArgumentError(absl::StrCat(path, " is no checkpoint of `pretrain`"));
+  }
+  if (which == ExportedWeights::kAverage) {
+    if (read.average.empty()) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          path, " holds no average of the weights: it was trained without --ema; export without it"));
+    }
+    for (const auto& [name, tensor] : read.average)
+      read.weights[name] = tensor;  // what is not trained has none
   }
   VitWeights weights;
   AFTERIMAGE_ASSIGN_OR_RETURN(weights.config, VitOfRunConfig(read.values["config"]));

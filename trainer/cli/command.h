@@ -14,6 +14,7 @@ using CommandBody = std::function<int()>;
 
 void AddSuperviseCommand(CLI::App& app, CommandBody& chosen);
 void AddPretrainCommand(CLI::App& app, CommandBody& chosen);
+void AddRecipesCommand(CLI::App& app, CommandBody& chosen);
 void AddKnnCommand(CLI::App& app, CommandBody& chosen);
 void AddExportCommand(CLI::App& app, CommandBody& chosen);
 void AddForwardCommand(CLI::App& app, CommandBody& chosen);

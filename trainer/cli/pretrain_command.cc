@@ -1,9 +1,14 @@
 #include <cstdio>
 #include <memory>
 
+#include "absl/strings/str_format.h"
+#include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
 #include "trainer/cli/command.h"
+#include "trainer/cli/recipe_flags.h"
 #include "trainer/pretrain/pretrainer.h"
+#include "trainer/pretrain/recipe.h"
+#include "trainer/pretrain/run_config.h"
 
 namespace afterimage::trainer {
 namespace {
@@ -42,7 +47,9 @@ void AddInputFlags(CLI::App& command, FeatureInputOptions& input,
       .add_option("--images", input.images,
                   "the pictures: with --teacher, or where the cache holds no pixels")
       ->group(group);
-  command.add_option("--images-limit", input.images_limit, "take the first so many pictures, as precompute's --limit (0 = all)")
+  command
+      .add_option("--images-limit", input.images_limit,
+                  "take the first so many pictures, as precompute's --limit (0 = all)")
       ->group(group);
   command
       .add_option("--like", input.like,
@@ -51,23 +58,6 @@ void AddInputFlags(CLI::App& command, FeatureInputOptions& input,
   command.add_option("--view-seeds", input.view_seeds, "K: views per picture; 0 = all that the set has")
       ->group(group);
   command.add_flag("--fresh", input.fresh, "with --teacher: a new view in every epoch")->group(group);
-  command
-      .add_option_function<double>(
-          "--mask-ratio", [options](const double& ratio) { options->input.mask_ratio = ratio; },
-          "share of the patches that the student does not see (0.7)")
-      ->check(CLI::Range(0.0, 0.999))
-      ->group(group);
-  command
-      .add_option_function<std::string>(
-          "--mask-type",
-          [options](const std::string& type) {
-            options->input.mask_type =
-                type == "random" ? MaskSpec::Type::kRandom : MaskSpec::Type::kAttention;
-          },
-          "attention or random (attention)")
-      ->check(CLI::IsMember({"attention", "random"}))
-      ->group(group);
-  command.add_option("--mask-seed", input.mask_seed)->capture_default_str()->group(group);
   command.add_option("--teacher-heads", input.teacher.num_heads, "where the weights do not tell")
       ->group(group);
   for (const auto& [flag, target, help] :
@@ -104,14 +94,48 @@ void AddInputFlags(CLI::App& command, FeatureInputOptions& input,
       ->group(group);
 }
 
+// A flag's "A" or "A:B", each from 0 to `high`.
+LinearRange Range(const std::string& flag, const std::string& text, double high) {
+  const absl::StatusOr<LinearRange> range = ParseLinearRange(text, 0.0, high);
+  if (!range.ok()) throw CLI::ValidationError(flag, std::string(range.status().message()));
+  return *range;
+}
+
 void AddRecipeFlags(CLI::App& command, PretrainOptions& o) {
-  const char* const group = "Recipe";
-  command.add_option("--model", o.model, "vit_tiny, vit_small, vit_base, vit_large")
+  const char* const group = kRecipeGroup;
+  command.add_option("--model", o.model, "vit_tiny, vit_small, vit_base, vit_large, vit_huge")
       ->capture_default_str()
       ->group(group);
   command.add_option("--width", o.width, "instead of the model's")->group(group);
   command.add_option("--depth", o.depth, "instead of the model's")->group(group);
   command.add_option("--heads", o.heads, "instead of the model's")->group(group);
+  command
+      .add_option_function<std::string>(
+          "--mask-ratio",
+          [&o](const std::string& text) { o.input.mask_ratio = Range("--mask-ratio", text, 0.999); },
+          "share of the patches that the student does not see (0.7); A:B goes from A to B over the epochs")
+      ->group(group);
+  command
+      .add_option_function<std::string>(
+          "--mask-type",
+          [&o](const std::string& type) {
+            o.input.no_mask = type == "none";
+            if (type == "attention") o.input.mask_type = MaskSpec::Type::kAttention;
+            if (type == "random") o.input.mask_type = MaskSpec::Type::kRandom;
+          },
+          "attention, random or none (attention)")
+      ->check(CLI::IsMember({"attention", "random", "none"}))
+      ->group(group);
+  command.add_option("--mask-seed", o.input.mask_seed, "other masks of the same views")
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option_function<std::string>(
+          "--min-area", [&o](const std::string& text) { o.input.min_area = Range("--min-area", text, 1.0); },
+          "with --teacher and without --like: least share of the picture in a crop (0.2); with --fresh also "
+          "A:B, from A "
+          "to B over the epochs")
+      ->group(group);
   command.add_option("--fusion", o.fusion, "linear, sum, simple")->capture_default_str()->group(group);
   command.add_option("--head", o.head, "linear, norm_linear, mlp, mlp2")->capture_default_str()->group(group);
   command.add_option("--target-norm", o.target_norm, "whiten, none, l2")->capture_default_str()->group(group);
@@ -119,7 +143,13 @@ void AddRecipeFlags(CLI::App& command, PretrainOptions& o) {
   command.add_option("--loss-weights", o.loss_weights, "topK, mean, out, linear_decay, midK")
       ->capture_default_str()
       ->group(group);
-  command.add_option("--batch-size", o.batch_size, "of a step")
+  command.add_option("--batch-size", o.batch_size, "samples of an update")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
+      ->group(group);
+  command
+      .add_option("--accumulate", o.accumulate,
+                  "parts in which a batch goes through the student: less memory, the same update")
       ->capture_default_str()
       ->check(CLI::PositiveNumber)
       ->group(group);
@@ -143,20 +173,54 @@ void AddRecipeFlags(CLI::App& command, PretrainOptions& o) {
       ->capture_default_str()
       ->check(CLI::Range(0.0, 0.99))
       ->group(group);
+  command.add_option("--clip-grad", o.clip_grad, "largest norm of all gradients together; 0 = no clipping")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber)
+      ->group(group);
+  command
+      .add_option("--ema", o.ema,
+                  "decay of a moving average of the weights, e.g. 0.9999, for `export --ema`; 0 = none")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 0.999999))
+      ->group(group);
+  command.add_option("--precision", o.precision, "of matrix products: f32 or bf16")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->group(group);
   command.add_option("--seed", o.seed, "of start values, order and drop path")
       ->capture_default_str()
       ->group(group);
+}
+
+// Opens the recipe that the options name, if any, and sets the flags that were not given.
+absl::Status TakeRecipe(const PretrainOptions& options, CLI::App& command, Recipe& recipe) {
+  if (options.recipe.empty()) return absl::OkStatus();
+  AFTERIMAGE_ASSIGN_OR_RETURN(recipe, OpenRecipe(options.recipe));
+  return ApplyRecipe(recipe, command);
+}
+
+// What follows from the flags and has none of its own value, as comments.
+std::string DerivedValues(const PretrainOptions& options) {
+  return absl::StrFormat("# peak learning rate %s, warm-up %s epochs\n", DecimalText(LearningRate(options)),
+                         DecimalText(WarmupEpochs(options)));
 }
 
 }  // namespace
 
 void AddPretrainCommand(CLI::App& app, CommandBody& chosen) {
   CLI::App* command = app.add_subcommand(
-      "pretrain", "Trains a student on cached teacher features (MaskAlign); the defaults are the recipe.");
+      "pretrain",
+      "Trains a student on cached teacher features (MaskAlign); the defaults are maskalign-vit-b16.");
   auto options = std::make_shared<PretrainOptions>();
   PretrainOptions& o = *options;
-  command->add_option("--out", o.out, "folder of the run: checkpoints, metrics.jsonl, summary.json")
-      ->required();
+  auto print_config = std::make_shared<bool>(false);
+  command->add_option("--out", o.out,
+                      "folder of the run: checkpoints, metrics.jsonl, config.json, summary.json");
+  command->add_option(
+      "--recipe", o.recipe,
+      "a shipped recipe (`afterimage-train recipes` lists them) or a file; flags win over it");
+  command->add_flag("--print-config", *print_config,
+                    "print the configuration that would be trained, as a recipe, and end");
   AddInputFlags(*command, o.input, options);
   AddRecipeFlags(*command, o);
   command->add_option("--steps", o.steps, "end at this step; the schedule stays that of --epochs")
@@ -166,7 +230,21 @@ void AddPretrainCommand(CLI::App& app, CommandBody& chosen) {
   command->add_option("--checkpoint-every", o.checkpoint_every, "steps; 0 = at the end of every epoch")
       ->capture_default_str();
   command->add_flag("--resume,!--no-resume", o.resume, "go on from a checkpoint in --out (on)");
-  command->callback([options, &chosen] {
+  command->callback([command, options, print_config, &chosen] {
+    Recipe recipe;
+    if (const absl::Status applied = TakeRecipe(*options, *command, recipe); !applied.ok()) {
+      chosen = [applied] { return FailCommand(applied); };
+      return;
+    }
+    if (*print_config) {
+      const std::string text = EffectiveRecipe(recipe, *command) + DerivedValues(*options);
+      chosen = [text] {
+        std::fputs(text.c_str(), stdout);
+        return 0;
+      };
+      return;
+    }
+    if (options->out.empty()) throw CLI::RequiredError("--out");
     options->input.order_seed = options->seed;
     options->input.loss_weights = options->loss_weights;
     options->input.teacher.device = options->device;

@@ -49,6 +49,21 @@ TrainingBatch TrainingBatch::Allocate(const BatchShape& shape) {
   return batch;
 }
 
+void TrainingBatch::SetNumVisible(int64_t num_visible) {
+  if (num_visible == visible.size(1)) return;
+  // Smaller sizes keep the memory, so that growing back to what was allocated needs none.
+  const auto resize = [](at::Tensor& tensor, int64_t length) {
+    std::vector<int64_t> sizes = tensor.sizes().vec();
+    sizes[1] = length;
+    tensor.resize_(sizes);
+  };
+  resize(pixels, num_visible);
+  resize(visible, num_visible);
+  for (std::vector<at::Tensor>* const of_levels : {&targets, &mean, &inverse_deviation}) {
+    for (at::Tensor& tensor : *of_levels) resize(tensor, 1 + num_visible);
+  }
+}
+
 BatchFeed::BatchFeed(EpochSource* source, Options options)
     : source_(source),
       options_(std::move(options)),
@@ -112,6 +127,7 @@ void BatchFeed::Work() {
     while (true) {
       if (stream == nullptr) {
         request.epoch = epoch;
+        if (options_.order_of_epoch) request.order = options_.order_of_epoch(epoch);
         request.step_begin = step;
         request.step_end = std::min(steps_per_epoch_, step + (options_.num_steps - done));
         auto opened = source_->Open(request);
@@ -126,7 +142,10 @@ void BatchFeed::Work() {
         }
         slot.batch.epoch = epoch;
         slot.batch.step = step;
-        status = RunTorch([&] { return FillBatch(*stream, slot.batch); });
+        status = RunTorch([&] {
+          slot.batch.SetNumVisible(request.order.mask.num_visible);
+          return FillBatch(*stream, slot.batch);
+        });
         std::lock_guard lock(mutex_);
         stream_ = nullptr;
       }
@@ -176,6 +195,7 @@ bool BatchFeed::WaitForSource(const absl::Status& status, int tries, absl::Time 
 
 absl::Status BatchFeed::FillBatch(EpochStream& stream, TrainingBatch& batch) const {
   batch.size = 0;
+  batch.keys.clear();
   batch.sum = {};
   batch.num_failed = batch.num_skipped = batch.bytes = 0;
   const SlotRange slots = SlotsOfRank(options_.request.slice, options_.request.global_batch);
@@ -214,12 +234,13 @@ absl::Status BatchFeed::AddSample(const EpochFrame& frame, TrainingBatch& batch)
     const BatchShape& shape = options_.shape;
     AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock block, FeatureBlock::Parse(frame.block.bytes));
     AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<uint16_t> patches, block.Mask(0));
-    if (static_cast<int64_t>(patches.size()) != shape.num_visible ||
-        block.num_tokens() != patches.size() + 1 || block.width() != shape.width) {
+    const int64_t num_visible = batch.visible.size(1);
+    if (static_cast<int64_t>(patches.size()) != num_visible || block.num_tokens() != patches.size() + 1 ||
+        block.width() != shape.width) {
       return absl::InternalError(absl::StrCat("the record came with ", block.num_tokens(),
                                               " tokens of width ", block.width(), " and ", patches.size(),
-                                              " visible patches, not ", shape.num_visible + 1, " of width ",
-                                              shape.width, " and ", shape.num_visible));
+                                              " visible patches, not ", num_visible + 1, " of width ",
+                                              shape.width, " and ", num_visible));
     }
     const int64_t row = batch.size;
     // A selected block has the class token first and then the patches in drawn order: whole planes are what
@@ -245,6 +266,7 @@ absl::Status BatchFeed::AddSample(const EpochFrame& frame, TrainingBatch& batch)
     return absl::OkStatus();
   }
   AFTERIMAGE_RETURN_IF_ERROR(status);
+  batch.keys.push_back(frame.key);
   ++batch.size;
   return absl::OkStatus();
 }

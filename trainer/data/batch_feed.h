@@ -38,6 +38,8 @@ class BatchFeed {
     EpochRequest request;    // epoch and step_begin: where to start; step_end is the feed's business
     uint64_t num_steps = 0;  // batches to give, over as many epochs as it takes
     BatchShape shape;
+    // Where epochs differ in their masks: the order of each. Empty = request.order throughout.
+    std::function<OrderSpec(uint64_t epoch)> order_of_epoch;
     MissPolicy miss = MissPolicy::kFail;
     PixelProvider pixels;                             // empty = from the records
     int num_batches = 3;                              // in rotation: one in use, one ready, one in the making

@@ -1,5 +1,7 @@
 #include "trainer/data/feature_input.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +16,30 @@ namespace afterimage::trainer {
 namespace {
 
 constexpr double kRecipeMaskRatio = 0.7;  // maskalign.md section 1.8
+
+// To four decimals; 0.2 is the 1/5 of ViewSpec, and has its feature id.
+Ratio AreaRatio(double area) {
+  constexpr uint32_t kUnit = 10000;
+  return {static_cast<uint32_t>(std::llround(area * kUnit)), kUnit};
+}
+
+// The crops that a teacher sees are chosen where it runs.
+absl::Status CheckCrops(const FeatureInputOptions& options) {
+  if (!options.min_area.has_value()) return absl::OkStatus();
+  if (!options.cache.empty() || !options.like.empty()) {
+    return absl::InvalidArgumentError(
+        "--min-area: the views of a cache are fixed when it is filled; say it to afterimage-precompute, or "
+        "train with "
+        "--teacher and without --like");
+  }
+  if (!options.min_area->is_constant() && !options.fresh) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--min-area ", options.min_area->Text(),
+                     ": crops that change over the epochs need --fresh, since without it "
+                     "the views of the first epochs come again"));
+  }
+  return absl::OkStatus();
+}
 
 // The view of `key` as the record describes it, checked against the digest that is stored with the features.
 absl::Status DerivePixels(const ImageIndex& images, const ViewSpec& spec, const RecordKey& key,
@@ -44,6 +70,7 @@ absl::StatusOr<std::unique_ptr<FeatureInput>> FeatureInput::Open(const FeatureIn
         "features come either from --cache ADDRESS or from --teacher FILE with --images SOURCE: give one of "
         "the two");
   }
+  AFTERIMAGE_RETURN_IF_ERROR(CheckCrops(options));
   auto input = std::unique_ptr<FeatureInput>(new FeatureInput);
   AFTERIMAGE_RETURN_IF_ERROR(options.cache.empty() ? input->OpenLive(options)
                                                    : input->OpenFromCache(options));
@@ -91,6 +118,8 @@ absl::Status FeatureInput::OpenLive(const FeatureInputOptions& options) {
   } else {
     ViewSpec view = options.view;
     view.size = teacher_->view_size();
+    if (options.min_area.has_value()) view.min_area = AreaRatio(options.min_area->first);
+    AFTERIMAGE_RETURN_IF_ERROR(view.Validate());
     description_.feature = MakeFeatureSpec(*teacher_, view);
     const TeacherGeometry& geometry = description_.feature.geometry;
     AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<double> weights,
@@ -108,8 +137,18 @@ absl::Status FeatureInput::OpenLive(const FeatureInputOptions& options) {
   }
   AFTERIMAGE_RETURN_IF_ERROR(CompleteOrder(options));
   if (options.fresh) order_.num_view_seeds = 0;
-  AFTERIMAGE_ASSIGN_OR_RETURN(live_source_,
-                              LiveTeacherSource::Create(teacher_.get(), images_.get(), description_));
+  LiveTeacherSource::ViewOfEpoch view_of_epoch;
+  if (options.min_area.has_value() && !options.min_area->is_constant()) {
+    view_of_epoch = [view = description_.feature.view, area = *options.min_area,
+                     epochs = options.epochs](uint64_t epoch) {
+      ViewSpec spec = view;
+      spec.min_area = AreaRatio(area.At(epoch, epochs));
+      return spec;
+    };
+  }
+  AFTERIMAGE_ASSIGN_OR_RETURN(
+      live_source_,
+      LiveTeacherSource::Create(teacher_.get(), images_.get(), description_, std::move(view_of_epoch)));
   source_ = live_source_.get();
   summary_ = absl::StrCat(
       "live teacher ", options.teacher.weights, " over ", images_->source().Description(), ", ",
@@ -140,15 +179,28 @@ absl::Status FeatureInput::CompleteOrder(const FeatureInputOptions& options) {
     order_.num_view_seeds = options.view_seeds;
   }
   order_.order_seed = options.order_seed;
+  epochs_ = options.epochs;
+  return CompleteMask(options);
+}
+
+absl::Status FeatureInput::CompleteMask(const FeatureInputOptions& options) {
+  if (options.no_mask && options.mask_ratio.value_or(0.0) != LinearRange(0.0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--mask-type none shows every patch, which is a --mask-ratio of 0 and not ",
+                     options.mask_ratio->Text()));
+  }
+  const LinearRange ratio = options.no_mask ? 0.0 : options.mask_ratio.value_or(kRecipeMaskRatio);
   const uint32_t num_patches = description_.feature.geometry.num_patches();
-  const uint32_t num_visible = NumVisible(num_patches, options.mask_ratio.value_or(kRecipeMaskRatio));
+  const uint32_t num_visible = NumVisible(num_patches, ratio.first);
   if (description_.set.token_policy == TokenPolicy::kVisible) {
     order_.mask = description_.set.mask;
-    if ((options.mask_ratio.has_value() && num_visible != order_.mask.num_visible) ||
-        (options.mask_type.has_value() && *options.mask_type != order_.mask.type)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("the set stores the tokens of its own masks (", order_.mask.ToCanonical().dump(),
-                       "): leave out --mask-ratio and --mask-type, or use a set of all tokens"));
+    const bool other_ratio = (options.mask_ratio.has_value() || options.no_mask) &&
+                             (!ratio.is_constant() || num_visible != order_.mask.num_visible);
+    if (other_ratio || (options.mask_type.has_value() && *options.mask_type != order_.mask.type)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the set stores the tokens of its own masks (", order_.mask.ToCanonical().dump(), " of ",
+          num_patches,
+          " patches): leave out --mask-ratio and --mask-type, give its own, or use a set of all tokens"));
     }
     return absl::OkStatus();
   }
@@ -156,14 +208,34 @@ absl::Status FeatureInput::CompleteOrder(const FeatureInputOptions& options) {
   order_.mask.type = options.mask_type.value_or(MaskSpec::Type::kAttention);
   order_.mask.num_visible = num_visible;
   order_.mask.mask_seed = options.mask_seed;
-  if (num_visible == 0)
+  if (!ratio.is_constant()) {
+    mask_ratio_ = ratio;
+  } else if (num_visible == num_patches) {
+    order_.mask.type = MaskSpec::Type::kRandom;  // nothing is chosen: no importance is needed
+  }
+  if (num_visible == 0 || NumVisible(num_patches, ratio.last) == 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("no patch of ", num_patches, " is visible at this mask ratio"));
+        absl::StrCat("no patch of ", num_patches, " is visible at a mask ratio of ", ratio.Text()));
+  }
   return absl::OkStatus();
 }
 
+OrderSpec FeatureInput::OrderOf(uint64_t epoch) const {
+  OrderSpec order = order_;
+  if (mask_ratio_.has_value()) {
+    order.mask.num_visible =
+        NumVisible(description_.feature.geometry.num_patches(), mask_ratio_->At(epoch, epochs_));
+  }
+  return order;
+}
+
+uint32_t FeatureInput::most_visible() const {
+  return std::max(OrderOf(0).mask.num_visible, OrderOf(epochs_ > 0 ? epochs_ - 1 : 0).mask.num_visible);
+}
+
 absl::Status FeatureInput::IndexImages(const FeatureInputOptions& options) {
-  AFTERIMAGE_ASSIGN_OR_RETURN(std::shared_ptr<const ImageSource> source, OpenImageSource(options.images, options.images_limit));
+  AFTERIMAGE_ASSIGN_OR_RETURN(std::shared_ptr<const ImageSource> source,
+                              OpenImageSource(options.images, options.images_limit));
   Progress progress({.label = "hash images", .unit = "images", .total = source->size()});
   AFTERIMAGE_ASSIGN_OR_RETURN(images_, ImageIndex::Build(source, options.num_threads, [&](size_t done) {
                                 progress.Update(done);

@@ -13,15 +13,16 @@
 #include "core/order/epoch_source.h"
 #include "core/vit/teacher_runner.h"
 #include "trainer/data/batch_feed.h"
+#include "trainer/optim/schedule.h"
 
 namespace afterimage::trainer {
 
 struct FeatureInputOptions {
-  std::string cache;     // an address; then nothing else is needed
-  std::string set;       // alias or id; empty = the only one
-  std::string manifest;  // name or digest; empty = the only one
-  std::string images;    // with a teacher; with a cache only where its records hold no pixels
-  uint64_t images_limit = 0; // take the first so many of them, as precompute's --limit; 0 = all
+  std::string cache;          // an address; then nothing else is needed
+  std::string set;            // alias or id; empty = the only one
+  std::string manifest;       // name or digest; empty = the only one
+  std::string images;         // with a teacher; with a cache only where its records hold no pixels
+  uint64_t images_limit = 0;  // take the first so many of them, as precompute's --limit; 0 = all
 
   TeacherOptions teacher;  // `weights` empty = from the cache
   std::string
@@ -29,10 +30,15 @@ struct FeatureInputOptions {
   ViewSpec view;  // of a live teacher without `like`; its size is the teacher's
   std::string loss_weights;  // of a live teacher without `like`: the levels that it keeps
   bool fresh = false;        // a live teacher sees a new view in every epoch
+  // Least share of the picture in a crop, of a live teacher without `like`, to four decimals; unset = that of
+  // `view`. A range needs `fresh`.
+  std::optional<LinearRange> min_area;
+  uint64_t epochs = 1;  // over which ranges run
 
   uint32_t view_seeds = 0;  // K; 0 = as many as the set has, 1 for a live teacher without `like`
   std::optional<MaskSpec::Type> mask_type;  // unset = attention; of a set of visible tokens: its own
-  std::optional<double> mask_ratio;         // unset = 0.7
+  std::optional<LinearRange> mask_ratio;    // unset = 0.7; over the epochs
+  bool no_mask = false;                     // the student sees all patches: a ratio of 0
   uint32_t mask_seed = 0;
   uint64_t order_seed = 0;
   int num_threads = 1;  // that hash images
@@ -48,7 +54,11 @@ class FeatureInput {
 
   EpochSource* source() { return source_; }
   const SetDescription& description() const { return description_; }
-  const OrderSpec& order() const { return order_; }
+  const OrderSpec& order() const { return order_; }  // of the first epoch
+  // Epochs differ where the mask ratio is a range; in the number of visible patches alone.
+  OrderSpec OrderOf(uint64_t epoch) const;
+  bool order_varies() const { return mask_ratio_.has_value(); }
+  uint32_t most_visible() const;  // of any epoch
   uint32_t num_view_seeds() const { return order_.num_view_seeds; }
   // Empty where the records hold pixels.
   const BatchFeed::PixelProvider& pixels() const { return pixels_; }
@@ -61,6 +71,7 @@ class FeatureInput {
   absl::Status OpenLive(const FeatureInputOptions& options);
   absl::Status TakeSet(const FeatureInputOptions& options, FeatureCatalog& catalog);
   absl::Status CompleteOrder(const FeatureInputOptions& options);
+  absl::Status CompleteMask(const FeatureInputOptions& options);
   absl::Status IndexImages(const FeatureInputOptions& options);
 
   OpenedCache cache_;
@@ -70,6 +81,8 @@ class FeatureInput {
   EpochSource* source_ = nullptr;
   SetDescription description_;
   OrderSpec order_;
+  std::optional<LinearRange> mask_ratio_;  // where it is no constant
+  uint64_t epochs_ = 1;
   BatchFeed::PixelProvider pixels_;
   std::string summary_;
 };

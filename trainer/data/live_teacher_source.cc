@@ -20,6 +20,8 @@ class LiveTeacherStream : public EpochStream {
       : source_(source),
         request_(std::move(request)),
         slots_(SlotsOfRank(request_.slice, request_.global_batch)),
+        view_(source_->view_of_epoch_ ? source_->view_of_epoch_(request_.epoch)
+                                      : source_->description_.feature.view),
         step_(request_.step_begin),
         slot_(slots_.begin) {}
 
@@ -42,6 +44,7 @@ class LiveTeacherStream : public EpochStream {
   LiveTeacherSource* const source_;
   const EpochRequest request_;
   const SlotRange slots_;
+  const ViewSpec view_;
   uint64_t step_;
   uint64_t slot_;
   std::deque<EpochFrame> ready_;
@@ -70,7 +73,6 @@ absl::Status LiveTeacherStream::MakeFrames() {
     frame.mask_index = entry.mask_index;
     frame.padding = entry.padding;
 
-    const ViewSpec& spec = description.feature.view;
     const absl::StatusOr<RgbImage> image = source_->images_->ReadImage(frame.key.image);
     if (absl::IsInvalidArgument(image.status())) {  // final: the picture cannot be decoded
       frame.state = RecordState::kFailed;
@@ -79,8 +81,8 @@ absl::Status LiveTeacherStream::MakeFrames() {
       continue;
     }
     AFTERIMAGE_RETURN_IF_ERROR(image.status());
-    AFTERIMAGE_ASSIGN_OR_RETURN(View view, MakeView(*image, spec,
-                                                    DrawViewGeometry(frame.key.image, spec, entry.view_seed,
+    AFTERIMAGE_ASSIGN_OR_RETURN(View view, MakeView(*image, view_,
+                                                    DrawViewGeometry(frame.key.image, view_, entry.view_seed,
                                                                      image->width, image->height)));
     frame.state = RecordState::kOk;
     frame_of_view.push_back(ready_.size());
@@ -130,12 +132,16 @@ absl::Status LiveTeacherStream::Finish(FeatureRecord record, EpochFrame& frame) 
 }
 
 LiveTeacherSource::LiveTeacherSource(TeacherRunner* teacher, const ImageIndex* images,
-                                     SetDescription description)
-    : teacher_(teacher), images_(images), description_(std::move(description)) {}
+                                     SetDescription description, ViewOfEpoch view_of_epoch)
+    : teacher_(teacher),
+      images_(images),
+      description_(std::move(description)),
+      view_of_epoch_(std::move(view_of_epoch)) {}
 
 absl::StatusOr<std::unique_ptr<LiveTeacherSource>> LiveTeacherSource::Create(TeacherRunner* teacher,
                                                                              const ImageIndex* images,
-                                                                             SetDescription description) {
+                                                                             SetDescription description,
+                                                                             ViewOfEpoch view_of_epoch) {
   AFTERIMAGE_RETURN_IF_ERROR(description.Validate());
   const Digest256 mine = MakeFeatureSpec(*teacher, description.feature.view).Id();
   if (mine != description.set.feature_id) {
@@ -143,7 +149,8 @@ absl::StatusOr<std::unique_ptr<LiveTeacherSource>> LiveTeacherSource::Create(Tea
                                                       ", the set holds ", description.set.feature_id.Hex(),
                                                       ": another teacher, preprocessing or view spec"));
   }
-  return std::unique_ptr<LiveTeacherSource>(new LiveTeacherSource(teacher, images, std::move(description)));
+  return std::unique_ptr<LiveTeacherSource>(
+      new LiveTeacherSource(teacher, images, std::move(description), std::move(view_of_epoch)));
 }
 
 absl::StatusOr<std::unique_ptr<EpochStream>> LiveTeacherSource::Open(const EpochRequest& request) {

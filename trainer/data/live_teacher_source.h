@@ -1,6 +1,8 @@
 // An epoch source without a cache: the teacher runs while the student trains.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 
@@ -18,21 +20,28 @@ namespace afterimage::trainer {
 // with the teacher.
 class LiveTeacherSource : public EpochSource {
  public:
+  // Where views change over the epochs (each view seed is one epoch's): the spec of each, of the size that
+  // `description` says; the feature id stays that of the description.
+  using ViewOfEpoch = std::function<ViewSpec(uint64_t epoch)>;
+
   // FailedPrecondition: `description` is of another feature id than this teacher over these views gives (both
   // told). The pointers must outlive the source and its streams.
   static absl::StatusOr<std::unique_ptr<LiveTeacherSource>> Create(TeacherRunner* teacher,
                                                                    const ImageIndex* images,
-                                                                   SetDescription description);
+                                                                   SetDescription description,
+                                                                   ViewOfEpoch view_of_epoch = {});
 
   absl::StatusOr<std::unique_ptr<EpochStream>> Open(const EpochRequest& request) override;
 
  private:
   friend class LiveTeacherStream;
-  LiveTeacherSource(TeacherRunner* teacher, const ImageIndex* images, SetDescription description);
+  LiveTeacherSource(TeacherRunner* teacher, const ImageIndex* images, SetDescription description,
+                    ViewOfEpoch view_of_epoch);
 
   TeacherRunner* const teacher_;
   const ImageIndex* const images_;
   const SetDescription description_;
+  const ViewOfEpoch view_of_epoch_;
   std::mutex mutex_;  // of the teacher
 };
 

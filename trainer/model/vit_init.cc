@@ -57,7 +57,8 @@ bool NamedVit(const std::string& name, VitConfig& config) {
   static constexpr Size kSizes[] = {{"vit_tiny", 192, 12, 3},
                                     {"vit_small", 384, 12, 6},
                                     {"vit_base", 768, 12, 12},
-                                    {"vit_large", 1024, 24, 16}};
+                                    {"vit_large", 1024, 24, 16},
+                                    {"vit_huge", 1280, 32, 16}};
   for (const Size& size : kSizes) {
     if (name != size.name) continue;
     config.width = size.width;

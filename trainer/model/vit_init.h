@@ -19,7 +19,7 @@ void XavierUniform(at::Tensor& matrix, at::Generator generator);
 // LayerNorms 1 and 0, class token N(0, 0.02), sin-cos positions.
 ParameterMap NewVit(const VitConfig& config, uint64_t seed);
 
-// The ViT sizes that have a name: "vit_tiny", "vit_small", "vit_base", "vit_large". False for another one.
+// The ViT sizes that have a name: "vit_tiny", "vit_small", "vit_base", "vit_large", "vit_huge". False for another one.
 bool NamedVit(const std::string& name, VitConfig& config);
 
 }  // namespace afterimage::trainer

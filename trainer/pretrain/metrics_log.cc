@@ -35,8 +35,10 @@ void MetricsLog::Step(const StepMetrics& m) {
   absl::FPrintF(file_,
                 "{\"step\":%d,\"epoch\":%.6g,\"loss\":%.9g,\"loss_hex\":\"%a\",\"lr\":%.9g,\"samples\":%d,"
                 "\"images_per_s\":%.4g,"
-                "\"wait_share\":%.4f}\n",
+                "\"wait_share\":%.4f",
                 m.step, m.epoch, m.loss, m.loss, m.lr, m.num_samples, m.images_per_second, m.wait_share);
+  if (m.gradient_norm.has_value()) absl::FPrintF(file_, ",\"grad_norm\":%.9g", *m.gradient_norm);
+  absl::FPrintF(file_, "}\n");
 }
 
 void MetricsLog::EndOfEpoch(uint64_t step, uint64_t epoch, const std::string& running_digest) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -18,7 +19,8 @@ struct StepMetrics {
   double lr = 0;
   double images_per_second = 0;
   double wait_share = 0;
-  uint64_t num_samples = 0;  // with weight one
+  uint64_t num_samples = 0;             // with weight one
+  std::optional<double> gradient_norm;  // before clipping, where there is clipping
 };
 
 // {"step":0,"epoch":0,"loss":0.98,"loss_hex":"0x1.f5c28ep-1",…}: the hexadecimal form is exact. Not

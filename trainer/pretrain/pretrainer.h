@@ -13,7 +13,8 @@ namespace afterimage::trainer {
 // script.
 struct PretrainOptions {
   FeatureInputOptions input;
-  std::string out;  // the run's folder
+  std::string out;     // the run's folder
+  std::string recipe;  // the one that the options came from, for the record only
 
   std::string model = "vit_base";  // or the three sizes below
   int64_t width = 0;               // 0 = the model's
@@ -25,7 +26,8 @@ struct PretrainOptions {
   std::string loss_type = "smoothl1";
   std::string loss_weights = "top5";
 
-  uint64_t batch_size = 1024;
+  uint64_t batch_size = 1024;  // of an update
+  uint64_t accumulate = 1;     // parts in which a batch goes through the student, to save memory
   uint64_t epochs = 200;
   uint64_t steps = 0;   // ends the run early, at this step; the schedule stays that of `epochs`
   double blr = 1.5e-4;  // lr = blr * batch / 256
@@ -36,6 +38,9 @@ struct PretrainOptions {
   double beta1 = 0.9;
   double beta2 = 0.95;
   double drop_path = 0.1;
+  double clip_grad = 0;  // largest norm of all gradients together; 0 = no clipping, as in the reference
+  double ema = 0;        // decay of the moving average of the weights; 0 = none is kept
+  std::string precision = "f32";  // of matrix products: f32, bf16
   uint64_t seed = 0;
 
   std::string device = "cpu";
@@ -59,9 +64,9 @@ struct PretrainSummary {
 };
 
 // Trains to the end, or until a stop is asked for (SIGINT, SIGTERM): then the checkpoint of the last finished
-// step is written. Writes <out>/metrics.jsonl, checkpoints and summary.json; prints progress to stderr.
-// FailedPrecondition: a checkpoint of another configuration (the key and both values told), feature id, set
-// or order. Internal: a loss that is not finite.
+// step is written. Writes <out>/config.json, metrics.jsonl, checkpoints and summary.json; prints progress to
+// stderr. FailedPrecondition: a checkpoint of another configuration (the key and both values told), feature
+// id, set or order. Internal: a loss that is not finite (not_finite.h says what is left behind).
 absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options);
 
 }  // namespace afterimage::trainer

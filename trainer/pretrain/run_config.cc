@@ -1,16 +1,28 @@
 #include "trainer/pretrain/run_config.h"
 
+#include <set>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "core/base/status_macros.h"
 #include "trainer/model/vit_init.h"
 
 namespace afterimage::trainer {
 namespace {
 
+constexpr char kRemedy[] = "; give the same, another --out, or --no-resume";
+
+// What runs did before there was a key for it: checkpoints from then lack these.
+const Json& BeforeTheKey() {
+  static const auto* const values =
+      new Json{{"accumulate", 1}, {"clip_grad", "0"}, {"ema", "0"}, {"precision", "f32"}};
+  return *values;
+}
+
 absl::Status Differs(absl::string_view what, absl::string_view before, absl::string_view now) {
-  return absl::FailedPreconditionError(absl::StrCat("the checkpoint has another ", what, ": ", before,
-                                                    ", this run ", now,
-                                                    "; give the same, another --out, or --no-resume"));
+  return absl::FailedPreconditionError(
+      absl::StrCat("the checkpoint has another ", what, ": ", before, ", this run ", now, kRemedy));
 }
 
 }  // namespace
@@ -26,9 +38,10 @@ double WarmupEpochs(const PretrainOptions& options) {
 absl::StatusOr<VitConfig> StudentConfig(const PretrainOptions& options, int64_t view_size, int64_t grid) {
   VitConfig vit;
   if (!NamedVit(options.model, vit)) {
-    return absl::InvalidArgumentError(absl::StrCat("unknown model \"", options.model,
-                                                   "\": vit_tiny, vit_small, vit_base and vit_large are "
-                                                   "known; --width, --depth and --heads change them"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("unknown model \"", options.model,
+                     "\": vit_tiny, vit_small, vit_base, vit_large and vit_huge are "
+                     "known; --width, --depth and --heads change them"));
   }
   if (options.width > 0) vit.width = options.width;
   if (options.depth > 0) vit.depth = options.depth;
@@ -43,26 +56,37 @@ absl::StatusOr<VitConfig> StudentConfig(const PretrainOptions& options, int64_t 
 }
 
 Json RunConfig(const PretrainOptions& options, const VitConfig& vit) {
-  return {{"image_size", vit.image_size},
-          {"patch_size", vit.patch_size},
-          {"width", vit.width},
-          {"depth", vit.depth},
-          {"heads", vit.heads},
-          {"fusion", options.fusion},
-          {"head", options.head},
-          {"target_norm", options.target_norm},
-          {"loss_type", options.loss_type},
-          {"loss_weights", options.loss_weights},
-          {"batch_size", options.batch_size},
-          {"epochs", options.epochs},
-          {"lr", DecimalText(LearningRate(options))},
-          {"min_lr", DecimalText(options.min_lr)},
-          {"warmup_epochs", DecimalText(WarmupEpochs(options))},
-          {"weight_decay", DecimalText(options.weight_decay)},
-          {"beta1", DecimalText(options.beta1)},
-          {"beta2", DecimalText(options.beta2)},
-          {"drop_path", DecimalText(options.drop_path)},
-          {"seed", options.seed}};
+  Json config = {{"image_size", vit.image_size},
+                 {"patch_size", vit.patch_size},
+                 {"width", vit.width},
+                 {"depth", vit.depth},
+                 {"heads", vit.heads},
+                 {"fusion", options.fusion},
+                 {"head", options.head},
+                 {"target_norm", options.target_norm},
+                 {"loss_type", options.loss_type},
+                 {"loss_weights", options.loss_weights},
+                 {"batch_size", options.batch_size},
+                 {"accumulate", options.accumulate},
+                 {"epochs", options.epochs},
+                 {"lr", DecimalText(LearningRate(options))},
+                 {"min_lr", DecimalText(options.min_lr)},
+                 {"warmup_epochs", DecimalText(WarmupEpochs(options))},
+                 {"weight_decay", DecimalText(options.weight_decay)},
+                 {"beta1", DecimalText(options.beta1)},
+                 {"beta2", DecimalText(options.beta2)},
+                 {"drop_path", DecimalText(options.drop_path)},
+                 {"clip_grad", DecimalText(options.clip_grad)},
+                 {"ema", DecimalText(options.ema)},
+                 {"precision", options.precision},
+                 {"seed", options.seed}};
+  // Constant ones are in the order and in the feature id.
+  const FeatureInputOptions& input = options.input;
+  if (input.mask_ratio.has_value() && !input.mask_ratio->is_constant())
+    config["mask_ratio"] = input.mask_ratio->Text();
+  if (input.min_area.has_value() && !input.min_area->is_constant())
+    config["min_area"] = input.min_area->Text();
+  return config;
 }
 
 absl::StatusOr<VitConfig> VitOfRunConfig(const std::string& config) {
@@ -81,11 +105,22 @@ absl::StatusOr<VitConfig> VitOfRunConfig(const std::string& config) {
 absl::Status CheckSameConfig(const std::string& before, const Json& now) {
   const Json old = Json::parse(before, nullptr, /*allow_exceptions=*/false);
   if (!old.is_object()) return absl::DataLossError("the configuration is no JSON object");
-  for (const auto& [key, value] : now.items()) {
-    const Json other = old.value(key, Json());
-    if (other != value) return Differs(absl::StrCat("\"", key, "\""), other.dump(), value.dump());
+  std::set<std::string> keys;
+  for (const Json* const config : {&old, &now}) {
+    for (const auto& [key, unused] : config->items()) keys.insert(key);
   }
-  return absl::OkStatus();
+  const auto text = [](const Json& config, const std::string& key) -> std::string {
+    if (config.contains(key)) return config[key].dump();
+    return BeforeTheKey().contains(key) ? BeforeTheKey()[key].dump() : "absent";
+  };
+  std::vector<std::string> differences;
+  for (const std::string& key : keys) {
+    if (text(old, key) == text(now, key)) continue;
+    differences.push_back(absl::StrCat("\"", key, "\": ", text(old, key), ", this run ", text(now, key)));
+  }
+  if (differences.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("the checkpoint has another configuration: ", absl::StrJoin(differences, "; "), kRemedy));
 }
 
 absl::Status CheckSameData(const StepToken& before, const StepToken& now) {

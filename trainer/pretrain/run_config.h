@@ -27,7 +27,7 @@ Json RunConfig(const PretrainOptions& options, const VitConfig& vit);
 // The architecture of a RunConfig, for `export`.
 absl::StatusOr<VitConfig> VitOfRunConfig(const std::string& config);
 
-// FailedPrecondition names the first key that differs, with both values and what to do.
+// FailedPrecondition names every key that differs, with both values, and what to do.
 absl::Status CheckSameConfig(const std::string& before, const Json& now);
 // The same for features, set, order and batch.
 absl::Status CheckSameData(const StepToken& before, const StepToken& now);

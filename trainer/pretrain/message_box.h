@@ -1,0 +1,30 @@
+// Texts from one thread, printed by another.
+#pragma once
+
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "core/base/progress.h"
+
+namespace afterimage::trainer {
+
+// Progress belongs to one thread: what the feed's thread has to say waits here for the loop's. Thread-safe.
+class MessageBox {
+ public:
+  void Put(const std::string& text) {
+    std::lock_guard lock(mutex_);
+    texts_.push_back(text);
+  }
+  void Print(Progress& progress) {
+    std::lock_guard lock(mutex_);
+    for (const std::string& text : texts_) progress.Message(text);
+    texts_.clear();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::string> texts_;
+};
+
+}  // namespace afterimage::trainer

@@ -1,0 +1,21 @@
+// What is left behind by a step that came out as NaN or infinity.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "trainer/data/training_batch.h"
+#include "trainer/pretrain/pretrain_plan.h"
+#include "trainer/pretrain/train_step.h"
+
+namespace afterimage::trainer {
+
+// For a step whose `what` ("loss", "norm of the gradients") is not finite, before any update. Writes
+// <out>/not-finite/: the checkpoint before the step, from which the run's own command with another --out and
+// --steps repeats the step alone, and samples.json with the keys of the batch. Returns Internal: the step,
+// the samples whose features are not finite (or some keys, where all are), and both remedies.
+absl::Status ReportNotFinite(const std::string& what, const PretrainPlan& plan, const TrainStep& train_step,
+                             const StepToken& token, const TrainingBatch& batch);
+
+}  // namespace afterimage::trainer

@@ -1,0 +1,29 @@
+// The folder of a run: going on from what is there, and leaving what the next run needs.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/order/step_token.h"
+#include "trainer/pretrain/pretrain_plan.h"
+#include "trainer/pretrain/train_step.h"
+
+namespace afterimage::trainer {
+
+// Loads the last checkpoint of the run's folder into `train_step` and returns where it stands; plan.start
+// where there is none, or where the options say not to go on. Warns on stderr of another number of threads.
+// FailedPrecondition: another configuration, feature id, set or order (both values told).
+absl::StatusOr<StepToken> GoOn(const PretrainPlan& plan, TrainStep& train_step);
+
+// Writes the checkpoint of the steps before `token` into `folder`; returns its path.
+absl::StatusOr<std::string> SaveCheckpoint(const std::string& folder, const PretrainPlan& plan,
+                                           const TrainStep& train_step, const StepToken& token);
+
+// config.json: the effective configuration, and what it is trained on. Equal runs write equal files.
+absl::Status WriteConfig(const PretrainPlan& plan);
+
+// summary.json
+absl::Status WriteSummary(const PretrainPlan& plan, const StepToken& token, const PretrainSummary& summary);
+
+}  // namespace afterimage::trainer

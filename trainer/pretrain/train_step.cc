@@ -1,0 +1,101 @@
+#include "trainer/pretrain/train_step.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "core/base/status_macros.h"
+#include "core/vit/torch_status.h"
+#include "trainer/loss/alignment_loss.h"
+#include "trainer/model/drop_path.h"
+#include "trainer/optim/gradients.h"
+
+namespace afterimage::trainer {
+
+absl::StatusOr<std::unique_ptr<TrainStep>> TrainStep::Create(const PretrainPlan& plan) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(Student student, Student::Create(plan.vit, plan.alignment, plan.options.seed));
+  student.MoveTo(plan.device);
+  return std::unique_ptr<TrainStep>(new TrainStep(plan, std::move(student)));
+}
+
+TrainStep::TrainStep(const PretrainPlan& plan, Student student)
+    : plan_(plan),
+      student_(std::move(student)),
+      optimizer_(student_.parameters(), {.beta1 = plan.options.beta1,
+                                         .beta2 = plan.options.beta2,
+                                         .weight_decay = plan.options.weight_decay}) {
+  if (plan.options.ema > 0) average_.emplace(student_.parameters(), plan.options.ema);
+}
+
+at::Tensor TrainStep::Loss(const TrainingBatch& batch, int64_t begin, int64_t size,
+                           const at::Tensor& drop_path) const {
+  const auto rows = [&](const at::Tensor& tensor) { return tensor.narrow(0, begin, size).to(plan_.device); };
+  std::vector<at::Tensor> targets;
+  for (size_t i = 0; i < batch.targets.size(); ++i) {
+    targets.push_back(plan_.target_norm == TargetNorm::kWhiten
+                          ? rows(batch.targets[i])
+                          : NormalizeTargets(plan_.target_norm, rows(batch.targets[i]), rows(batch.mean[i]),
+                                             rows(batch.inverse_deviation[i])));
+  }
+  std::vector<at::Tensor> aligned;
+  {
+    const PrecisionScope scope(plan_.precision, plan_.device.type());
+    aligned = student_.Predict(rows(batch.pixels), rows(batch.visible),
+                               drop_path.defined() ? drop_path.narrow(2, begin, size) : drop_path);
+  }
+  for (at::Tensor& prediction : aligned) prediction = prediction.to(at::kFloat);
+  return AlignmentLoss(plan_.loss_type, plan_.level_weights, aligned, targets);
+}
+
+absl::StatusOr<float> TrainStep::Gradients(const TrainingBatch& batch, uint64_t step) {
+  return RunTorch([&] {
+    const PretrainOptions& options = plan_.options;
+    at::Tensor drop_path =
+        DropPathFactors(options.drop_path, plan_.vit.depth, batch.size, options.seed, step);
+    if (drop_path.defined()) drop_path = drop_path.to(plan_.device);
+    const int64_t num_parts = std::min(static_cast<int64_t>(options.accumulate), batch.size);
+    at::Tensor sum;
+    for (int64_t part = 0; part < num_parts; ++part) {
+      const int64_t begin = part * batch.size / num_parts;
+      const int64_t size = (part + 1) * batch.size / num_parts - begin;
+      at::Tensor loss = Loss(batch, begin, size, drop_path);
+      if (num_parts > 1) loss = loss * (static_cast<double>(size) / static_cast<double>(batch.size));
+      loss.backward();
+      sum = sum.defined() ? sum + loss.detach() : loss.detach();
+    }
+    return sum.item<float>();
+  });
+}
+
+absl::StatusOr<std::optional<double>> TrainStep::Update(double lr) {
+  return RunTorch([&]() -> std::optional<double> {
+    std::optional<double> norm;
+    if (plan_.options.clip_grad > 0) {
+      norm = ClipGradients(student_.parameters(), plan_.options.clip_grad);
+      if (!std::isfinite(*norm)) return norm;
+    }
+    optimizer_.Step(lr);
+    if (average_.has_value()) average_->Update();
+    return norm;
+  });
+}
+
+void TrainStep::Fill(Checkpoint& checkpoint) const {
+  checkpoint.weights = student_.parameters();
+  checkpoint.optimizer = optimizer_.State();
+  if (average_.has_value()) checkpoint.average = average_->values();
+}
+
+absl::Status TrainStep::Load(const Checkpoint& checkpoint) {
+  AFTERIMAGE_RETURN_IF_ERROR(CopyParameters(checkpoint.weights, student_.parameters()));
+  if (average_.has_value()) {
+    AFTERIMAGE_RETURN_IF_ERROR(
+        WithContext(CopyParameters(checkpoint.average, average_->values()), "average of the weights"));
+  }
+  return optimizer_.LoadState(checkpoint.optimizer);
+}
+
+}  // namespace afterimage::trainer

@@ -1,0 +1,50 @@
+// The arithmetic of one step: student, loss, gradients, update.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "trainer/checkpoint/checkpoint.h"
+#include "trainer/data/training_batch.h"
+#include "trainer/model/student.h"
+#include "trainer/optim/adamw.h"
+#include "trainer/optim/weight_average.h"
+#include "trainer/pretrain/pretrain_plan.h"
+
+namespace afterimage::trainer {
+
+// Holds all that training changes. Nothing else than the weights, their average, the optimiser's state and
+// the number of the step affects what a step does. One thread at a time.
+class TrainStep {
+ public:
+  // A fresh student of `plan`, which must outlive the step. InvalidArgument: an impossible architecture.
+  static absl::StatusOr<std::unique_ptr<TrainStep>> Create(const PretrainPlan& plan);
+
+  // The loss of `batch` (not empty), in options.accumulate parts, each weighed by its share of the samples;
+  // its gradients are added to the student's. `step` of the run says which paths are dropped.
+  absl::StatusOr<float> Gradients(const TrainingBatch& batch, uint64_t step);
+  // One update at this learning rate, with clipped gradients where the options say so; the gradients are gone
+  // afterwards. Returns the norm of the gradients before clipping; where that is not finite, nothing has
+  // changed.
+  absl::StatusOr<std::optional<double>> Update(double lr);
+
+  // Weights, their average and the optimiser's state, sharing memory.
+  void Fill(Checkpoint& checkpoint) const;
+  // InvalidArgument names what is missing, extra or of another shape.
+  absl::Status Load(const Checkpoint& checkpoint);
+
+ private:
+  TrainStep(const PretrainPlan& plan, Student student);
+  // Of the rows from `begin` on; `drop_path` is of the whole batch.
+  at::Tensor Loss(const TrainingBatch& batch, int64_t begin, int64_t size, const at::Tensor& drop_path) const;
+
+  const PretrainPlan& plan_;
+  Student student_;
+  AdamW optimizer_;
+  std::optional<WeightAverage> average_;
+};
+
+}  // namespace afterimage::trainer
