@@ -6,7 +6,7 @@
 # --images         your own pictures (folder, tar, idx) instead of 8,000 of Debian's dataset-fashion-mnist
 # --test-images    held-out labelled pictures for the k-NN comparison; without them that step is left out for your own pictures
 # --out            where cache, student, picture and logs go (default: build/demo; its earlier content is removed)
-# --train-teacher  makes the small teacher anew first (40 minutes) instead of taking the committed one
+# --train-teacher  makes the small teacher anew first (about an hour) instead of taking the committed one
 # --epochs         of the student (default 20)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

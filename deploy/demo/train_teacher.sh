@@ -8,4 +8,4 @@ readonly data=/usr/share/datasets/fashion-mnist
 exec build/release/bin/afterimage-train supervise \
   --images "$data/train-images-idx3-ubyte.gz" --test-images "$data/t10k-images-idx3-ubyte.gz" --out "$1" \
   --image-size 28 --patch-size 4 --width 96 --depth 6 --heads 3 --batch-size 128 --lr 1e-3 --weight-decay 0.05 \
-  --warmup-epochs 0.5 --drop-path 0.05 --label-smoothing 0.1 --min-area 1/3 --minutes "${MINUTES:-40}" --threads 2 --export-dtype f16
+  --warmup-epochs 0.5 --drop-path 0.05 --label-smoothing 0.1 --min-area 1/3 --epochs "${EPOCHS:-20}" --threads 1 --export-dtype f16
