@@ -79,13 +79,18 @@ INSTANTIATE_TEST_SUITE_P(
              4},
         Case{"teacher_timm_vit_layerscale_p16",
              "--teacher-heads 4 --teacher-mean 0.485,0.456,0.406 --teacher-std 0.229,0.224,0.225", 10},
-        Case{"teacher_hf_clip", "--teacher-heads 4", 12},
-        Case{"teacher_hf_clip", "--teacher-heads 4 --name alt32 --view-size 32", 4},
-        Case{"teacher_hf_clip_p16", "--teacher-heads 4", 10},
+        Case{"teacher_hf_clip", "--teacher-heads 4 --teacher-activation quick_gelu", 12},
+        Case{"teacher_hf_clip",
+             "--teacher-heads 4 --teacher-activation quick_gelu --name alt32 --view-size 32", 4},
+        Case{"teacher_hf_clip_p16", "--teacher-heads 4 --teacher-activation quick_gelu", 10},
         Case{"teacher_open_clip_quickgelu", "--teacher-heads 4 --teacher-activation quick_gelu", 10},
         Case{"teacher_open_clip_gelu_p16", "--teacher-heads 4 --teacher-activation gelu", 10},
-        Case{"teacher_hf_vit_dino_p16", "--teacher-heads 4", 10},
-        Case{"teacher_hf_vit_dino_p16", "--teacher-heads 4 --name alt96 --view-size 96", 4},
+        Case{"teacher_hf_vit_dino_p16",
+             "--teacher-heads 4 --teacher-mean 0.485,0.456,0.406 --teacher-std 0.229,0.224,0.225", 10},
+        Case{"teacher_hf_vit_dino_p16",
+             "--teacher-heads 4 --teacher-mean 0.485,0.456,0.406 --teacher-std 0.229,0.224,0.225 --name "
+             "alt96 --view-size 96",
+             4},
         Case{"teacher_hf_dinov2", "--teacher-heads 4", 12},
         Case{"teacher_dino_original", "--teacher-heads 4 --teacher-family dino_original", 10},
         Case{"teacher_dino_original",
@@ -131,7 +136,8 @@ TEST_F(ForwardTest, AnotherEpsIsOutsideTheToleranceAndEndsWithOne) {
   for (const std::string dtype : {"f64", "f32"}) {
     const Finished run =
         Forward(file, file,
-                absl::StrCat("--teacher-heads 4 --teacher-eps 1e-6 --dtype ", dtype, " --compare ", file));
+                absl::StrCat("--teacher-heads 4 --teacher-activation quick_gelu --teacher-eps 1e-6 --dtype ",
+                             dtype, " --compare ", file));
     EXPECT_EQ(run.status, 1);
     EXPECT_THAT(run.out, HasSubstr("OUTSIDE"));
     EXPECT_THAT(run.err, AllOf(HasSubstr("of 12 tensors differ"), HasSubstr(file)));
@@ -142,8 +148,12 @@ TEST_F(ForwardTest, AnotherEpsIsOutsideTheToleranceAndEndsWithOne) {
 TEST_F(ForwardTest, OtherProcessorsAndThreadCountsAreWithinTheBound) {
   const std::string file = Golden("teacher_hf_clip");
   const std::string reference = Path("here.safetensors");
-  ASSERT_EQ(Forward(file, file, absl::StrCat("--teacher-heads 4 --output ", reference)).status, 0);
-  const std::string compare = absl::StrCat("--teacher-heads 4 --rtol 1e-5 --compare ", reference);
+  ASSERT_EQ(Forward(file, file,
+                    absl::StrCat("--teacher-heads 4 --teacher-activation quick_gelu --output ", reference))
+                .status,
+            0);
+  const std::string compare =
+      absl::StrCat("--teacher-heads 4 --teacher-activation quick_gelu --rtol 1e-5 --compare ", reference);
   for (const std::string variable : {"ATEN_CPU_CAPABILITY=default", "MKL_CBWR=COMPATIBLE"}) {
     Arguments command = {"/usr/bin/env", variable};
     for (const std::string& argument : Command("afterimage-train", ForwardArguments(file, file, compare))) {

@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
-#include "core/base/stop_signal.h"
 #include "core/identity/image_key.h"
 #include "core/image/decode.h"
 #include "core/order/order_spec.h"
@@ -136,7 +135,7 @@ absl::StatusOr<EvaluationViews> LoadEvaluationViews(const ImageSource& source, u
   std::mutex mutex;
   absl::Status status;
   auto work = [&] {
-    for (size_t i = next++; i < views.count && !StopRequested(); i = next++) {
+    for (size_t i = next++; i < views.count; i = next++) {
       views.labels[i] = source.entry(i).label.value_or(-1);
       const absl::Status mine = WriteView(source, i, spec, 0, views.pixels.data() + i * ViewBytes(size));
       if (mine.ok()) continue;
@@ -150,7 +149,6 @@ absl::StatusOr<EvaluationViews> LoadEvaluationViews(const ImageSource& source, u
   work();
   for (std::thread& thread : threads) thread.join();
   AFTERIMAGE_RETURN_IF_ERROR(status);
-  if (StopRequested()) return absl::CancelledError("stopped while views were made");
   return views;
 }
 
