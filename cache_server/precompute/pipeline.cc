@@ -262,14 +262,12 @@ void PrecomputePipeline::PublishLoop() {
     metadata.num_threads = static_cast<uint32_t>(std::max(0, options_.num_encode_threads));
     metadata.micro_batch = teacher_->micro_batch();
     absl::StatusOr<PublishReport> published = unit->Publish(metadata);
-    {
-      std::lock_guard lock(mutex_);
-      std::erase(active_, unit);
-    }
     if (!published.ok() && !absl::IsFailedPrecondition(published.status())) {
+      // Still active: its lease is released at the end, so that the next worker need not wait for it to expire.
       return Fail(WithContext(published.status(), absl::StrCat("publish unit ", unit->lease().unit.ToString())));
     }
     std::lock_guard lock(mutex_);
+    std::erase(active_, unit);
     if (!published.ok()) {
       ++report_.units_lost;
       continue;
