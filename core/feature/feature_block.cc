@@ -2,25 +2,18 @@
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/feature/feature_block_layout.h"
-#include "core/feature/half.h"
 
 namespace afterimage {
 namespace {
 
+using block::Code;
+using block::Damaged;
 using block::ElementType;
 using block::SectionKind;
-
-template <typename... Parts>
-absl::Status Damaged(const Parts&... parts) {
-  return absl::DataLossError(absl::StrCat("feature block: ", parts...));
-}
-
-uint16_t Code(SectionKind kind) { return static_cast<uint16_t>(kind); }
 
 // Magic, version, lengths and checksum. Nothing larger than the block itself is allocated before this has
 // passed.
@@ -233,188 +226,6 @@ absl::Status FeatureBlock::CheckSections() {
   if (has_masks != (num_masks_ > 0)) return Damaged("no masks");
   if (num_statistics != levels_.size()) return Damaged("a level without its statistics");
   return absl::OkStatus();
-}
-
-absl::StatusOr<ByteSpan> FeatureBlock::Verified(const Section& section) const {
-  const ByteSpan bytes = bytes_.subspan(section.offset, section.length);
-  if (Xxh3_64(bytes) != section.checksum) {
-    return Damaged("the checksum of the section of kind ", section.kind, ", level ", section.level,
-                   " does not fit");
-  }
-  return bytes;
-}
-
-const FeatureBlock::Section* FeatureBlock::FindLevel(uint16_t kind, uint32_t level) const {
-  const auto found = std::find_if(sections_.begin(), sections_.end(), [&](const Section& section) {
-    return section.kind == kind && section.level == level;
-  });
-  return found == sections_.end() ? nullptr : &*found;
-}
-
-absl::Status FeatureBlock::VerifyAll() const {
-  for (const Section& section : sections_) AFTERIMAGE_RETURN_IF_ERROR(Verified(section).status());
-  if (is_failure_) return absl::OkStatus();
-  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<uint16_t> tokens, Tokens());
-  std::vector<bool> stored(size_t{grid_} * grid_ + 1, false);
-  for (const uint16_t token : tokens) stored[token] = true;
-  for (uint32_t i = 0; i < num_masks_; ++i) {
-    AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<uint16_t> mask, Mask(i));
-    for (const uint16_t patch : mask) {
-      if (!stored[size_t{patch} + 1]) return Damaged("patch ", patch, " of mask ", i, " is not stored");
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::string> FeatureBlock::failure_reason() const {
-  const Section* const section = FindLevel(Code(SectionKind::kReason), 0);
-  if (section == nullptr) return absl::FailedPreconditionError("feature block: a record, not a failure");
-  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*section));
-  return std::string(bytes.begin(), bytes.end());
-}
-
-absl::StatusOr<std::vector<float>> FeatureBlock::Importance() const {
-  const Section* const section = FindLevel(Code(SectionKind::kImportance), 0);
-  if (section == nullptr) return absl::FailedPreconditionError("feature block: a failure has no importance");
-  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*section));
-  std::vector<float> importance(section->columns);
-  std::memcpy(importance.data(), bytes.data(), bytes.size());
-  return importance;
-}
-
-absl::StatusOr<std::vector<uint16_t>> FeatureBlock::Tokens() const {
-  std::vector<uint16_t> tokens(num_tokens_);
-  const Section* const section = FindLevel(Code(SectionKind::kTokens), 0);
-  if (section == nullptr) {
-    std::iota(tokens.begin(), tokens.end(), 0);
-    return tokens;
-  }
-  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*section));
-  std::memcpy(tokens.data(), bytes.data(), bytes.size());
-  std::vector<bool> seen(size_t{grid_} * grid_ + 1, false);
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    const bool in_order = i == 0 ? tokens[i] == 0 : is_mask_order_ || tokens[i] > tokens[i - 1];
-    if (!in_order || tokens[i] >= seen.size() || seen[tokens[i]])
-      return Damaged("token ", i, " is ", tokens[i]);
-    seen[tokens[i]] = true;
-  }
-  return tokens;
-}
-
-absl::StatusOr<std::vector<uint16_t>> FeatureBlock::Mask(uint32_t index) const {
-  const Section* const section = FindLevel(Code(SectionKind::kMasks), 0);
-  if (section == nullptr || index >= num_masks_) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("mask ", index, " of a record that stores ", num_masks_, " masks"));
-  }
-  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*section));
-  std::vector<uint16_t> mask(section->columns);
-  const size_t row_bytes = mask.size() * sizeof(uint16_t);
-  std::memcpy(mask.data(), bytes.data() + index * row_bytes, row_bytes);
-  std::vector<bool> seen(size_t{grid_} * grid_, false);
-  for (const uint16_t patch : mask) {
-    if (patch >= seen.size() || seen[patch]) return Damaged("mask ", index, " holds patch ", patch);
-    seen[patch] = true;
-  }
-  return mask;
-}
-
-absl::Status FeatureBlock::ReadLevel(uint32_t level, std::span<const uint16_t> rows,
-                                     std::span<float> target) const {
-  const Section* const section = FindLevel(Code(SectionKind::kPlane), level);
-  if (section == nullptr) return absl::NotFoundError(absl::StrCat("level ", level, " is not in the block"));
-  const size_t num_rows = rows.empty() ? num_tokens_ : rows.size();
-  if (target.size() != num_rows * width_) {
-    return absl::InvalidArgumentError(absl::StrCat("room for ", target.size(), " values, ", num_rows,
-                                                   " rows of ", width_, " are asked for"));
-  }
-  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*section));
-  const size_t row_bytes = width_ * block::ElementBytes(block::PlaneType(codec_));
-  const auto decode = [&](const uint8_t* source, std::span<float> values) {
-    if (codec_ == Codec::kF32) {
-      std::memcpy(values.data(), source, values.size_bytes());
-    } else {
-      DecodeHalves(source, values);
-    }
-  };
-  if (rows.empty()) {
-    decode(bytes.data(), target);
-    return absl::OkStatus();
-  }
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i] >= num_tokens_) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("row ", rows[i], " of a plane of ", num_tokens_, " rows"));
-    }
-    decode(bytes.data() + rows[i] * row_bytes, target.subspan(i * width_, width_));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status FeatureBlock::ReadLevelStatistics(uint32_t level, std::span<float> mean,
-                                               std::span<float> inverse_deviation) const {
-  const Section* const section = FindLevel(Code(SectionKind::kStatistics), level);
-  if (section == nullptr) return absl::NotFoundError(absl::StrCat("level ", level, " is not in the block"));
-  if (mean.size() != num_tokens_ || inverse_deviation.size() != num_tokens_) {
-    return absl::InvalidArgumentError(absl::StrCat("statistics of ", num_tokens_, " rows are asked for"));
-  }
-  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*section));
-  std::memcpy(mean.data(), bytes.data(), mean.size_bytes());
-  std::memcpy(inverse_deviation.data(), bytes.data() + mean.size_bytes(), mean.size_bytes());
-  return absl::OkStatus();
-}
-
-absl::Status FeatureBlock::ReadPixels(std::span<const uint16_t> rows, std::span<uint8_t> target) const {
-  if (!pixels_.has_value()) return absl::NotFoundError("pixels are not in the block");
-  const size_t num_rows = rows.empty() ? pixels_->rows : rows.size();
-  const size_t row_bytes = pixels_->columns;
-  if (target.size() != num_rows * row_bytes) {
-    return absl::InvalidArgumentError(absl::StrCat("room for ", target.size(), " bytes, ", num_rows,
-                                                   " rows of ", row_bytes, " are asked for"));
-  }
-  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*pixels_));
-  if (rows.empty()) {
-    std::copy(bytes.begin(), bytes.end(), target.begin());
-    return absl::OkStatus();
-  }
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i] >= pixels_->rows) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("patch row ", rows[i], " of ", pixels_->rows, " that are stored"));
-    }
-    std::copy_n(bytes.begin() + rows[i] * row_bytes, row_bytes, target.begin() + i * row_bytes);
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<FeatureRecord> FeatureBlock::ToRecord() const {
-  if (is_failure_) return absl::FailedPreconditionError("feature block: a failure, not a record");
-  AFTERIMAGE_RETURN_IF_ERROR(VerifyAll());
-  FeatureRecord record;
-  record.geometry = geometry_;
-  record.view_digest = view_digest_;
-  record.view_size = view_size_;
-  record.grid = grid_;
-  AFTERIMAGE_ASSIGN_OR_RETURN(record.importance, Importance());
-  AFTERIMAGE_ASSIGN_OR_RETURN(record.tokens, Tokens());
-  for (uint32_t i = 0; i < num_masks_; ++i) {
-    AFTERIMAGE_ASSIGN_OR_RETURN(record.masks.emplace_back(), Mask(i));
-  }
-  for (const uint32_t level : levels_) {
-    LevelFeatures& features = record.levels.emplace_back();
-    features.level = level;
-    features.width = width_;
-    features.values.resize(size_t{num_tokens_} * width_);
-    features.mean.resize(num_tokens_);
-    features.inverse_deviation.resize(num_tokens_);
-    AFTERIMAGE_RETURN_IF_ERROR(ReadLevel(level, {}, features.values));
-    AFTERIMAGE_RETURN_IF_ERROR(ReadLevelStatistics(level, features.mean, features.inverse_deviation));
-  }
-  if (pixels_.has_value()) {
-    record.pixels.resize(pixels_->length);
-    AFTERIMAGE_RETURN_IF_ERROR(ReadPixels({}, record.pixels));
-  }
-  return record;
 }
 
 }  // namespace afterimage

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "core/base/bytes.h"
 #include "core/base/digest.h"
 #include "core/feature/feature_spec.h"
@@ -68,6 +70,8 @@ enum class SectionKind : uint16_t {
 
 enum class ElementType : uint8_t { kF32 = 1, kF16 = 2, kU16 = 3, kU8 = 4 };
 
+inline constexpr uint16_t Code(SectionKind kind) { return static_cast<uint16_t>(kind); }
+
 inline constexpr size_t ElementBytes(ElementType type) {
   switch (type) {
     case ElementType::kF32:
@@ -86,6 +90,12 @@ inline constexpr ElementType PlaneType(Codec codec) {
 }
 
 inline constexpr size_t Align(size_t offset) { return (offset + kAlignment - 1) / kAlignment * kAlignment; }
+
+// DataLoss for bytes that no writer of ours wrote.
+template <typename... Parts>
+absl::Status Damaged(const Parts&... parts) {
+  return absl::DataLossError(absl::StrCat("feature block: ", parts...));
+}
 
 // The fields of the header that a writer chooses; the others follow from the sections.
 struct Header {
