@@ -156,7 +156,7 @@ absl::Status Step::LoadTeacher(const SafetensorsFile& file) {
   if (!given && student_.teacher_prefix.empty()) return ReadTeacherLevels();
   std::shared_ptr<const SafetensorsFile> other;
   if (given) {
-    AFTERIMAGE_ASSIGN_OR_RETURN(other, SafetensorsFile::Open(options_.teacher.weights));
+    AFTERIMAGE_ASSIGN_OR_RETURN(other, SafetensorsFile::OpenCheckpoint(options_.teacher.weights));
   }
   AFTERIMAGE_ASSIGN_OR_RETURN(
       teacher_, LoadNetwork(given ? *other : file, options_.teacher, options_.teacher.input_size, dtype_,
@@ -279,7 +279,7 @@ ParameterMap Step::Run() {
 absl::StatusOr<ParameterMap> Forward(const ForwardOptions& options) {
   AFTERIMAGE_ASSIGN_OR_RETURN(const at::ScalarType dtype, ParseDtype(options.dtype));
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::shared_ptr<const SafetensorsFile> file,
-                              SafetensorsFile::Open(options.weights));
+                              SafetensorsFile::OpenCheckpoint(options.weights));
   AFTERIMAGE_ASSIGN_OR_RETURN(const ForwardInput input,
                               ForwardInput::Open(options.input, options.name, dtype));
   if (options.num_threads > 0) at::set_num_threads(options.num_threads);

@@ -14,7 +14,7 @@ namespace afterimage::trainer {
 // For a step whose `what` ("loss", "norm of the gradients") is not finite, before any update. Writes
 // <out>/not-finite/: the checkpoint before the step, from which the run's own command with another --out and
 // --steps repeats the step alone, and samples.json with the keys of the batch. Returns Internal: the step,
-// the samples whose features are not finite (or some keys, where all are), and both remedies.
+// some of the keys, whether the weights were finite before it, and the remedy.
 absl::Status ReportNotFinite(const std::string& what, const PretrainPlan& plan, const TrainStep& train_step,
                              const StepToken& token, const TrainingBatch& batch);
 

@@ -10,23 +10,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "core/base/status_macros.h"
-#include "core/vit/torch_status.h"
+#include "core/vit/teacher_batches.h"
 #include "trainer/loss/level_weights.h"
 #include "trainer/pretrain/run_config.h"
 
 namespace afterimage::trainer {
 namespace {
-
-absl::StatusOr<at::Device> ParseDevice(const std::string& text) {
-  auto device = RunTorch([&] { return at::Device(text); });
-  if (!device.ok())
-    return absl::InvalidArgumentError(absl::StrCat("--device ", text, ": ", device.status().message()));
-  if (!device->is_cpu() && !(device->is_cuda() && at::hasCUDA())) {
-    return absl::UnavailableError(
-        absl::StrCat("--device ", text, ": this build or machine has no such device"));
-  }
-  return device;
-}
 
 absl::Status CheckOptions(const PretrainOptions& options) {
   const auto refuse = [](auto... parts) { return absl::InvalidArgumentError(absl::StrCat(parts...)); };
@@ -102,7 +91,9 @@ absl::StatusOr<PretrainPlan> PlanPretraining(const PretrainOptions& options) {
   PretrainPlan plan;
   plan.options = options;
   AFTERIMAGE_RETURN_IF_ERROR(CheckOptions(options));
-  AFTERIMAGE_ASSIGN_OR_RETURN(plan.device, ParseDevice(options.device));
+  const absl::StatusOr<at::Device> device = ParseDevice(options.device);
+  if (!device.ok()) return WithContext(device.status(), "--device");
+  plan.device = *device;
   AFTERIMAGE_ASSIGN_OR_RETURN(plan.loss_type, ParseLossType(options.loss_type));
   AFTERIMAGE_ASSIGN_OR_RETURN(plan.target_norm, ParseTargetNorm(options.target_norm));
   AFTERIMAGE_ASSIGN_OR_RETURN(plan.precision, ParsePrecision(options.precision));
