@@ -21,6 +21,7 @@ using testing::FixtureRequest;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::IsOk;
+using testing::MakeSyntheticBlock;
 using testing::MakeSyntheticDescription;
 using testing::MakeSyntheticManifest;
 using testing::NothingThere;
@@ -286,8 +287,7 @@ TEST_F(FolderCatalogTest, TwoContributionsOfOneUnitAreComparedAndStoredOnce) {
   ASSERT_THAT(one.units, SizeIs(1));
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto writer, slow.publisher->Open(one.units[0].lease));
   for (const RecordKey& key : one.units[0].wanted) {
-    AFTERIMAGE_ASSERT_OK(
-        writer->Add(key, AsBytes(testing::MakeSyntheticBlock(description, key, /*salt=*/1))));
+    AFTERIMAGE_ASSERT_OK(writer->Add(key, AsBytes(MakeSyntheticBlock(description, key, /*salt=*/1))));
   }
   now += absl::Minutes(5);
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const ClaimResult two,
@@ -304,6 +304,47 @@ TEST_F(FolderCatalogTest, TwoContributionsOfOneUnitAreComparedAndStoredOnce) {
   EXPECT_THAT(counts.problems, IsEmpty());
   EXPECT_THAT(ReadFile(SetFolder(path_, description.set.Id()).incidents()),
               testing::IsOkAndHolds(HasSubstr("20 records of worker slow differ")));
+}
+
+TEST_F(FolderCatalogTest, AUnitIsWrittenAgainWithWhatCameLateAndWithoutWhatOthersPublished) {
+  const Manifest manifest = MakeSyntheticManifest(20);
+  absl::Time now = absl::Now();
+  const auto clock = [&now] { return now; };
+  const auto first = OpenCatalog({.clock = clock, .poll_interval = absl::Hours(1)});
+  const auto second = OpenCatalog({.clock = clock, .poll_interval = absl::Hours(1)});
+  AFTERIMAGE_ASSERT_OK(first->PutManifest(manifest));
+  const SetDescription description =
+      MakeSyntheticDescription({.layout = {.num_shards = 1, .seeds_per_unit = 2}});
+  const OpenedSet quick = OpenForWork(*first, description);
+  const OpenedSet slow = OpenForWork(*second, description);
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const ClaimResult both_seeds,
+                                  slow.ledger->Claim(FixtureRequest(manifest.digest(), 2, "slow")));
+  ASSERT_THAT(both_seeds.units, SizeIs(1));
+  std::vector<RecordKey> keys = both_seeds.units[0].wanted;
+  ASSERT_THAT(keys, SizeIs(40));
+  std::swap(keys[10], keys[20]);  // late, in both seeds
+  std::swap(keys[11], keys[21]);
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto writer, slow.publisher->Open(both_seeds.units[0].lease));
+  for (const RecordKey& key : keys) {
+    AFTERIMAGE_ASSERT_OK(writer->Add(key, AsBytes(MakeSyntheticBlock(description, key))));
+  }
+  now += absl::Minutes(5);
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const ClaimResult one_seed,
+                                  quick.ledger->Claim(FixtureRequest(manifest.digest(), 1, "quick")));
+  ASSERT_THAT(one_seed.units, SizeIs(1));
+  AFTERIMAGE_ASSERT_OK(PublishClaimed(quick, one_seed.units[0]));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const PublishReport report,
+                                  writer->Publish(testing::MakeSyntheticMetadata("slow")));
+  EXPECT_EQ(report.records_written, 20u);
+  EXPECT_EQ(report.duplicates_equal + report.duplicates_different, 20u);
+  AFTERIMAGE_ASSERT_OK(quick.store->Refresh());
+  for (const RecordKey& key : keys) {
+    if (key.view_seed == 0) continue;
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const PinnedBytes block, ReadOne(*quick.store, key));
+    EXPECT_EQ(std::string(block.bytes.begin(), block.bytes.end()), MakeSyntheticBlock(description, key));
+  }
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const VerifyReport verified, first->VerifySet(description.set.Id()));
+  EXPECT_TRUE(verified.is_clean());
 }
 
 }  // namespace
