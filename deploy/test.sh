@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up, builds and runs the fast tests: what CI runs. test.sh [PRESET], release by default.
 #
-# From a fresh Debian it takes about 20 minutes on two cores, most of it compiling; the second time a minute or two.
+# From a fresh Debian it takes about 11 minutes on two cores, most of it compiling; the second time a minute or two.
 # JOBS (default: the number of cores) limits parallel compilers, AFTERIMAGE_TEST_LABELS (default: fast) chooses tests.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -161,6 +161,13 @@ absl::StatusOr<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::Parse(Pi
   }
   const uint64_t header_bytes = LoadLittleEndian<uint64_t>(bytes.data());
   if (header_bytes > std::min<uint64_t>(kMaxHeaderBytes, bytes.size() - kLengthBytes)) {
+    constexpr uint8_t kZip[] = {'P', 'K', 3, 4};
+    constexpr uint8_t kPickle[] = {0x80, 2};
+    if (std::ranges::equal(bytes.first(sizeof(kZip)), kZip) ||
+        std::ranges::equal(bytes.first(sizeof(kPickle)), kPickle)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          path, ": a file of PyTorch's own, not safetensors: convert it (docs/teachers.md has the command)"));
+    }
     return absl::DataLossError(absl::StrCat(path, ": a header of ", header_bytes,
                                             " bytes does not fit a file of ", bytes.size(),
                                             " (or the format's bound of ", kMaxHeaderBytes, ")"));

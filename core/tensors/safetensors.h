@@ -30,7 +30,7 @@ class SafetensorsFile {
  public:
   // NotFound; DataLoss naming the file and what does not fit (header length, ranges that overlap or leave the
   // file, sizes that do not match the shape, names that occur twice), checked before anything is allocated.
-  // Unimplemented: an unknown dtype.
+  // InvalidArgument: a file of PyTorch's own. Unimplemented: an unknown dtype.
   static absl::StatusOr<std::shared_ptr<const SafetensorsFile>> Open(const std::string& path);
 
   // As Open, and more: `path` may also be the index of a sharded checkpoint (`*.safetensors.index.json`), or

@@ -49,7 +49,7 @@ absl::Status WriteCheckpoint(const std::string& folder, const Checkpoint& checkp
   for (const auto& [name, tensor] : checkpoint.optimizer) tensors[absl::StrCat(kOptimizer, name)] = tensor;
   for (const auto& [name, tensor] : checkpoint.average) tensors[absl::StrCat(kAverage, name)] = tensor;
   std::map<std::string, std::string> metadata = checkpoint.values;
-  metadata[kVersionKey] = kVersion;
+  metadata[kVersionKey] = std::string(kVersion);  // g++ 12 warns of the assignment from a literal
   metadata[kStepKey] = absl::StrCat(checkpoint.step);
   const std::string path = absl::StrCat(folder, "/checkpoint-", checkpoint.step, ".safetensors");
   AFTERIMAGE_RETURN_IF_ERROR(

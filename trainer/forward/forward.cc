@@ -73,7 +73,12 @@ absl::StatusOr<ParameterMap> ForwardNetwork(const SafetensorsFile& file, const F
   }
   const uint32_t asked =
       options.teacher.input_size > 0 ? options.teacher.input_size : options.teacher.image_size;
-  AFTERIMAGE_ASSIGN_OR_RETURN(const TeacherModel model, LoadNetwork(file, options.teacher, asked, dtype));
+  TeacherOptions network = options.teacher;
+  if (input.Has("pixel_values")) {  // normalised already: mean and std take no part, and need not be known
+    network.mean = "0,0,0";
+    network.std = "1,1,1";
+  }
+  AFTERIMAGE_ASSIGN_OR_RETURN(const TeacherModel model, LoadNetwork(file, network, asked, dtype));
   const VitConfig& vit = model.config;
   const int64_t view_size = options.teacher.image_size > 0   ? options.teacher.image_size
                             : options.teacher.input_size > 0 ? model.native_grid * vit.patch_size

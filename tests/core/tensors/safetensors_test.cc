@@ -1,6 +1,7 @@
 #include "core/tensors/safetensors.h"
 
 #include <cstring>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -214,6 +215,18 @@ TEST(SafetensorsTest, AHeaderOfTenGigabytesIsRefusedUnread) {
   std::filesystem::resize_file(path, kTenGigabytes + 8);
   EXPECT_THAT(SafetensorsFile::Open(path),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("a header of 10000000000 bytes")));
+}
+
+TEST(SafetensorsTest, PyTorchsOwnFilesAreRefusedWithTheRemedy) {
+  const TemporaryFolder folder;
+  const std::string path = (folder / "weights.pth").string();
+  for (const std::string& start :
+       {std::string("PK\x03\x04\x2d\0\0\x08", 8), std::string("\x80\x02\x8a\x0al\xfc\x9c\x46", 8)}) {
+    std::ofstream(path, std::ios::binary) << start << std::string(100, 'x');
+    EXPECT_THAT(SafetensorsFile::Open(path),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr(path), HasSubstr("PyTorch"), HasSubstr("docs/teachers.md"))));
+  }
 }
 
 TEST(SafetensorsTest, ParsedBytesLiveAsLongAsTheFile) {
