@@ -10,13 +10,14 @@
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
-#include "trainer/pretrain/message_box.h"
-#include "trainer/pretrain/metrics_log.h"
 #include "trainer/pretrain/not_finite.h"
 #include "trainer/pretrain/pretrain_plan.h"
 #include "trainer/pretrain/run_folder.h"
-#include "trainer/pretrain/step_clock.h"
 #include "trainer/pretrain/train_step.h"
+#include "trainer/run/best_epoch.h"
+#include "trainer/run/message_box.h"
+#include "trainer/run/run_records.h"
+#include "trainer/run/step_clock.h"
 
 namespace afterimage::trainer {
 namespace {
@@ -38,15 +39,17 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
   AFTERIMAGE_ASSIGN_OR_RETURN(StepToken token, GoOn(plan, *train_step));
   AFTERIMAGE_RETURN_IF_ERROR(WriteConfig(plan));
   const uint64_t first_step = plan.StepOf(token);
-  AFTERIMAGE_ASSIGN_OR_RETURN(const auto metrics,
-                              MetricsLog::Open(options.out + "/metrics.jsonl", first_step));
+  MessageBox messages;
+  AFTERIMAGE_ASSIGN_OR_RETURN(const auto records, RunRecords::Open({.folder = options.out,
+                                                                    .next_step = first_step,
+                                                                    .last_step = plan.last_step,
+                                                                    .messages = &messages}));
   Progress progress({.label = "pretrain",
                      .unit = "images",
                      .total = plan.last_step * options.batch_size,
                      .already_done = first_step * options.batch_size});
   progress.Message(StartMessage(plan));
   for (const std::string& note : plan.notes) progress.Message(note);
-  MessageBox messages;
   BatchFeed::Options feed_options = FeedFrom(plan, token);
   feed_options.message = [&messages](const std::string& text) { messages.Put(text); };
   BatchFeed feed(plan.input->source(), std::move(feed_options));
@@ -59,6 +62,7 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
       options.checkpoint_every > 0 ? options.checkpoint_every : plan.steps_per_epoch;
   PretrainSummary summary;
   StepClock clock(options.batch_size);
+  BestEpoch epoch_loss;
   uint64_t saved_at = first_step;
   uint64_t step = first_step;
   for (; step < plan.last_step && !StopRequested(); ++step) {
@@ -103,7 +107,8 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
     clock.EndStep();
 
     // 7. Records of the run.
-    metrics->Step({.step = step,
+    epoch_loss.Add(loss, num_samples);
+    records->Step({.step = step,
                    .epoch = epoch,
                    .loss = loss,
                    .lr = lr,
@@ -112,21 +117,22 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
                    .num_samples = num_samples,
                    .gradient_norm = gradient_norm});
     if (token.next_step == plan.steps_per_epoch) {
-      metrics->EndOfEpoch(step, token.epoch, token.running_digest.Hex());
+      records->EndOfEpoch(step, token.epoch, token.running_digest.Hex(), epoch_loss.End(step + 1));
       plan.AdvanceEpoch(token);
     }
+    records->FlushNowAndThen();
     messages.Print(progress);
     progress.Update((step + 1) * options.batch_size,
                     absl::StrFormat("epoch %.2f  loss %.4f  lr %.2e  input wait %.1f %%", epoch, loss, lr,
                                     100 * clock.wait_share()));
     if ((step + 1) % checkpoint_every == 0) {
-      AFTERIMAGE_RETURN_IF_ERROR(metrics->Flush());
+      AFTERIMAGE_RETURN_IF_ERROR(records->Flush());
       AFTERIMAGE_ASSIGN_OR_RETURN(summary.checkpoint, SaveCheckpoint(options.out, plan, *train_step, token));
       saved_at = step + 1;
     }
   }
   progress.Finish();
-  AFTERIMAGE_RETURN_IF_ERROR(metrics->Flush());
+  AFTERIMAGE_RETURN_IF_ERROR(records->Flush());
   if (step > saved_at || summary.checkpoint.empty()) {
     AFTERIMAGE_ASSIGN_OR_RETURN(summary.checkpoint, SaveCheckpoint(options.out, plan, *train_step, token));
   }
