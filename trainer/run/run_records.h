@@ -31,7 +31,8 @@ class RunRecords {
   // `messages` must outlive the records. Errors of MetricsLog::Open and EventFile::Create.
   static absl::StatusOr<std::unique_ptr<RunRecords>> Open(const Options& options);
 
-  // Curves train/loss, train/lr, train/epoch, train/gradient_norm, speed/images_per_second, speed/input_wait.
+  // Curves train/loss, train/lr, train/epoch, train/gradient_norm, speed/images_per_second, speed/input_wait;
+  // with half precision train/loss_scale.
   void Step(const StepMetrics& metrics);
   // After `step`, the last of an epoch; curve train/epoch_loss.
   void EndOfEpoch(uint64_t step, uint64_t epoch, const std::string& running_digest, double mean_loss);
@@ -42,8 +43,8 @@ class RunRecords {
 
   // Once per step: TryFlush where the interval is over.
   void FlushNowAndThen();
-  // Before a checkpoint, so that a run that goes on from it has all lines before. Says a failure once, and once
-  // when it is over; all is kept for the next call.
+  // Before a checkpoint, so that a run that goes on from it has all lines before. Says a failure once, and
+  // once when it is over; all is kept for the next call.
   void TryFlush();
   // At the end. ResourceExhausted: the disk is full.
   absl::Status Flush();
