@@ -192,6 +192,18 @@ void AddRecipeFlags(CLI::App& command, PretrainOptions& o) {
       ->group(group);
 }
 
+void AddIntervalFlag(CLI::App& command, const std::string& flag, StepInterval& interval,
+                     const std::string& help) {
+  command.add_option_function<std::string>(
+      flag,
+      [flag, &interval](const std::string& text) {
+        const absl::StatusOr<StepInterval> parsed = StepInterval::Parse(text);
+        if (!parsed.ok()) throw CLI::ValidationError(flag, std::string(parsed.status().message()));
+        interval = *parsed;
+      },
+      help);
+}
+
 // Opens the recipe that the options name, if any, and sets the flags that were not given.
 absl::Status TakeRecipe(const PretrainOptions& options, CLI::App& command, Recipe& recipe) {
   if (options.recipe.empty()) return absl::OkStatus();
@@ -229,6 +241,8 @@ void AddPretrainCommand(CLI::App& app, CommandBody& chosen) {
   command->add_option("--threads", o.num_threads, "of the arithmetic; 0 = all cores")->capture_default_str();
   command->add_option("--checkpoint-every", o.checkpoint_every, "steps; 0 = at the end of every epoch")
       ->capture_default_str();
+  AddIntervalFlag(*command, "--image-every", o.image_every,
+                  "pictures for TensorBoard: steps, or as 2epochs; 0 = none (1epoch)");
   command->add_flag("--resume,!--no-resume", o.resume, "go on from a checkpoint in --out (on)");
   command->callback([command, options, print_config, &chosen] {
     Recipe recipe;

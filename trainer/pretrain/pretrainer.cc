@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "core/base/files.h"
@@ -13,6 +14,7 @@
 #include "trainer/pretrain/not_finite.h"
 #include "trainer/pretrain/pretrain_plan.h"
 #include "trainer/pretrain/run_folder.h"
+#include "trainer/pretrain/sample_pictures.h"
 #include "trainer/pretrain/train_step.h"
 #include "trainer/run/best_epoch.h"
 #include "trainer/run/message_box.h"
@@ -44,6 +46,7 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
                                                                     .next_step = first_step,
                                                                     .last_step = plan.last_step,
                                                                     .messages = &messages}));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const auto pictures, SamplePictures::Open(plan));
   Progress progress({.label = "pretrain",
                      .unit = "images",
                      .total = plan.last_step * options.batch_size,
@@ -53,6 +56,10 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
   BatchFeed::Options feed_options = FeedFrom(plan, token);
   feed_options.message = [&messages](const std::string& text) { messages.Put(text); };
   BatchFeed feed(plan.input->source(), std::move(feed_options));
+  // What people watch is worth a warning, never the run.
+  const auto warn = [&progress](const absl::Status& status) {
+    if (!status.ok()) progress.Message(absl::StrCat("warning: ", status.message()));
+  };
   const auto stop = [&] {
     messages.Print(progress);
     return StopRequested();
@@ -103,6 +110,7 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
     summary.num_skipped += batch->num_skipped;
     summary.last_loss = loss;
     const uint64_t num_samples = batch->size;
+    warn(pictures->Offer(*batch));
     feed.Release(batch);
     clock.EndStep();
 
@@ -119,6 +127,10 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
     if (token.next_step == plan.steps_per_epoch) {
       records->EndOfEpoch(step, token.epoch, token.running_digest.Hex(), epoch_loss.End(step + 1));
       plan.AdvanceEpoch(token);
+    }
+    if (options.image_every.Falls(step + 1, plan.steps_per_epoch) && pictures->has_samples()) {
+      const absl::StatusOr<RgbImage> picture = pictures->Draw(*train_step);
+      warn(picture.ok() ? records->Image(step, "samples", *picture) : picture.status());
     }
     records->FlushNowAndThen();
     messages.Print(progress);

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "trainer/data/feature_input.h"
+#include "trainer/run/step_interval.h"
 
 namespace afterimage::trainer {
 
@@ -49,6 +50,7 @@ struct PretrainOptions {
   MissPolicy miss = MissPolicy::kFail;
   uint64_t credit_bytes = 32 << 20;
   uint64_t checkpoint_every = 0;  // steps; 0 = at the end of every epoch
+  StepInterval image_every{1, /*epochs=*/true};  // pictures in the event file; 0 = none
   bool resume = true;             // go on from a checkpoint in `out`
 };
 

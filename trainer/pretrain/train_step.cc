@@ -1,6 +1,7 @@
 #include "trainer/pretrain/train_step.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <cmath>
@@ -80,6 +81,17 @@ absl::StatusOr<std::optional<double>> TrainStep::Update(double lr) {
     optimizer_.Step(lr);
     if (average_.has_value()) average_->Update();
     return norm;
+  });
+}
+
+absl::StatusOr<at::Tensor> TrainStep::PredictHighest(const at::Tensor& pixels, const at::Tensor& visible) const {
+  return RunTorch([&] {
+    const c10::NoGradGuard no_grad;
+    const PrecisionScope scope(plan_.precision, plan_.device.type());
+    return student_.Predict(pixels.to(plan_.device), visible.to(plan_.device), /*drop_path=*/{})
+        .back()
+        .to(at::kCPU, at::kFloat)
+        .contiguous();
   });
 }
 

@@ -31,6 +31,10 @@ class TrainStep {
   // changed.
   absl::StatusOr<std::optional<double>> Update(double lr);
 
+  // What the student says of samples as in TrainingBatch (any number of them, no drop path): the prediction of
+  // the highest level, float [B, 1 + n, D] on the CPU.
+  absl::StatusOr<at::Tensor> PredictHighest(const at::Tensor& pixels, const at::Tensor& visible) const;
+
   // Weights, their average and the optimiser's state, sharing memory.
   void Fill(Checkpoint& checkpoint) const;
   // InvalidArgument names what is missing, extra or of another shape.
