@@ -239,8 +239,12 @@ void AddPretrainCommand(CLI::App& app, CommandBody& chosen) {
       ->check(CLI::PositiveNumber);
   command->add_option("--device", o.device, "cpu, cuda, cuda:1")->capture_default_str();
   command->add_option("--threads", o.num_threads, "of the arithmetic; 0 = all cores")->capture_default_str();
-  command->add_option("--checkpoint-every", o.checkpoint_every, "steps; 0 = at the end of every epoch")
-      ->capture_default_str();
+  AddIntervalFlag(*command, "--checkpoint-every", o.checkpoint_every, "steps, or as 2epochs (1epoch)");
+  command->add_option("--keep", o.keep, "how many of the last checkpoints stay")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  AddIntervalFlag(*command, "--keep-every", o.keep_every,
+                  "which checkpoints are kept for good in OUT/kept: steps, or as 10epochs");
   AddIntervalFlag(*command, "--image-every", o.image_every,
                   "pictures for TensorBoard: steps, or as 2epochs; 0 = none (1epoch)");
   command->add_flag("--resume,!--no-resume", o.resume, "go on from a checkpoint in --out (on)");

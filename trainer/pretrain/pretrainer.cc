@@ -16,7 +16,7 @@
 #include "trainer/pretrain/run_folder.h"
 #include "trainer/pretrain/sample_pictures.h"
 #include "trainer/pretrain/train_step.h"
-#include "trainer/run/best_epoch.h"
+#include "trainer/run/checkpoint_keeper.h"
 #include "trainer/run/message_box.h"
 #include "trainer/run/run_records.h"
 #include "trainer/run/step_clock.h"
@@ -38,7 +38,8 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
   AFTERIMAGE_ASSIGN_OR_RETURN(const PretrainPlan plan, PlanPretraining(options));
   AFTERIMAGE_ASSIGN_OR_RETURN(const auto train_step, TrainStep::Create(plan));
   AFTERIMAGE_RETURN_IF_ERROR(CreateDirectories(options.out));
-  AFTERIMAGE_ASSIGN_OR_RETURN(StepToken token, GoOn(plan, *train_step));
+  AFTERIMAGE_ASSIGN_OR_RETURN(RunState state, GoOn(plan, *train_step));
+  StepToken& token = state.token;
   AFTERIMAGE_RETURN_IF_ERROR(WriteConfig(plan));
   const uint64_t first_step = plan.StepOf(token);
   MessageBox messages;
@@ -65,12 +66,15 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
     return StopRequested();
   };
 
-  const uint64_t checkpoint_every =
-      options.checkpoint_every > 0 ? options.checkpoint_every : plan.steps_per_epoch;
+  CheckpointKeeper keeper({.folder = options.out, .keep = options.keep, .messages = &messages});
+  // How a checkpoint after `steps_done` steps is to be kept.
+  const auto keep = [&](uint64_t steps_done) -> CheckpointKeeper::Keep {
+    return {.best = state.epochs.best_step() == steps_done,
+            .for_good = options.keep_every.Falls(steps_done, plan.steps_per_epoch)};
+  };
+  if (first_step > 0) warn(keeper.Resume(first_step, keep(first_step)));
   PretrainSummary summary;
   StepClock clock(options.batch_size);
-  BestEpoch epoch_loss;
-  uint64_t saved_at = first_step;
   uint64_t step = first_step;
   for (; step < plan.last_step && !StopRequested(); ++step) {
     // 1. The learning rate, by the fractional epoch.
@@ -81,8 +85,8 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
     clock.BeginStep();
     const absl::StatusOr<TrainingBatch*> next = feed.Next(stop);
     if (!next.ok()) {
-      if (step > saved_at)  // what was learnt before the records ran out
-        AFTERIMAGE_RETURN_IF_ERROR(SaveCheckpoint(options.out, plan, *train_step, token).status());
+      // What was learnt before the records ran out.
+      warn(keeper.Finish(CheckpointOf(plan, *train_step, state), keep(step)).status());
       return next.status();
     }
     TrainingBatch* const batch = *next;
@@ -94,12 +98,12 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
     if (batch->size > 0) {
       // 3. Student over class token and visible patches, alignment, loss against the targets; 4. gradients.
       AFTERIMAGE_ASSIGN_OR_RETURN(loss, train_step->Gradients(*batch, step));
-      if (!std::isfinite(loss)) return ReportNotFinite("loss", plan, *train_step, token, *batch);
+      if (!std::isfinite(loss)) return ReportNotFinite("loss", plan, *train_step, state, *batch);
 
       // 5. Clipping, update, average.
       AFTERIMAGE_ASSIGN_OR_RETURN(gradient_norm, train_step->Update(lr));
       if (!std::isfinite(gradient_norm.value_or(0)))
-        return ReportNotFinite("norm of the gradients", plan, *train_step, token, *batch);
+        return ReportNotFinite("norm of the gradients", plan, *train_step, state, *batch);
     }
 
     // 6. Where we are: all of it is in the next checkpoint.
@@ -115,7 +119,7 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
     clock.EndStep();
 
     // 7. Records of the run.
-    epoch_loss.Add(loss, num_samples);
+    state.epochs.Add(loss, num_samples);
     records->Step({.step = step,
                    .epoch = epoch,
                    .loss = loss,
@@ -125,7 +129,7 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
                    .num_samples = num_samples,
                    .gradient_norm = gradient_norm});
     if (token.next_step == plan.steps_per_epoch) {
-      records->EndOfEpoch(step, token.epoch, token.running_digest.Hex(), epoch_loss.End(step + 1));
+      records->EndOfEpoch(step, token.epoch, token.running_digest.Hex(), state.epochs.End(step + 1));
       plan.AdvanceEpoch(token);
     }
     if (options.image_every.Falls(step + 1, plan.steps_per_epoch) && pictures->has_samples()) {
@@ -137,17 +141,21 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
     progress.Update((step + 1) * options.batch_size,
                     absl::StrFormat("epoch %.2f  loss %.4f  lr %.2e  input wait %.1f %%", epoch, loss, lr,
                                     100 * clock.wait_share()));
-    if ((step + 1) % checkpoint_every == 0) {
-      AFTERIMAGE_RETURN_IF_ERROR(records->Flush());
-      AFTERIMAGE_ASSIGN_OR_RETURN(summary.checkpoint, SaveCheckpoint(options.out, plan, *train_step, token));
-      saved_at = step + 1;
+
+    // 8. A checkpoint: copied here, written beside the next steps.
+    const CheckpointKeeper::Keep kept = keep(step + 1);
+    if (options.checkpoint_every.Falls(step + 1, plan.steps_per_epoch) || kept.best || kept.for_good) {
+      records->TryFlush();
+      AFTERIMAGE_RETURN_IF_ERROR(keeper.Save(CheckpointOf(plan, *train_step, state), kept));
     }
   }
   progress.Finish();
-  AFTERIMAGE_RETURN_IF_ERROR(records->Flush());
-  if (step > saved_at || summary.checkpoint.empty()) {
-    AFTERIMAGE_ASSIGN_OR_RETURN(summary.checkpoint, SaveCheckpoint(options.out, plan, *train_step, token));
-  }
+  const absl::Status recorded = records->Flush();
+  const absl::StatusOr<std::string> last = keeper.Finish(CheckpointOf(plan, *train_step, state), keep(step));
+  messages.Print(progress);
+  if (!last.ok()) return LastStateLost(last.status(), options.out);
+  summary.checkpoint = *last;
+  AFTERIMAGE_RETURN_IF_ERROR(recorded);
 
   summary.steps = step;
   summary.stopped = step < plan.last_step;

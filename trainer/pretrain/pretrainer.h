@@ -49,7 +49,9 @@ struct PretrainOptions {
       0;  // of LibTorch; 0 = its own choice. Losses are equal bit for bit only between equal counts.
   MissPolicy miss = MissPolicy::kFail;
   uint64_t credit_bytes = 32 << 20;
-  uint64_t checkpoint_every = 0;  // steps; 0 = at the end of every epoch
+  StepInterval checkpoint_every{1, /*epochs=*/true};
+  StepInterval keep_every;  // which checkpoints are kept for good; 0 = none
+  int keep = 2;             // the last so many checkpoints stay
   StepInterval image_every{1, /*epochs=*/true};  // pictures in the event file; 0 = none
   bool resume = true;             // go on from a checkpoint in `out`
 };
@@ -66,8 +68,8 @@ struct PretrainSummary {
 };
 
 // Trains to the end, or until a stop is asked for (SIGINT, SIGTERM): then the checkpoint of the last finished
-// step is written. Writes <out>/config.json, metrics.jsonl, checkpoints and summary.json; prints progress to
-// stderr. FailedPrecondition: a checkpoint of another configuration (the key and both values told), feature
+// step is written. Writes into <out> what docs/operations/training.md lists; prints progress to stderr.
+// ResourceExhausted: the disk is full, the last state could not be saved. FailedPrecondition: a checkpoint of another configuration (the key and both values told), feature
 // id, set or order. Internal: a loss that is not finite (not_finite.h says what is left behind).
 absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options);
 

@@ -6,23 +6,26 @@
 namespace afterimage::trainer {
 
 double BestEpoch::End(uint64_t step) {
-  last_is_best_ = false;
-  const double mean = num_samples_ > 0 ? sum_ / static_cast<double>(num_samples_) : 0;
-  if (num_samples_ > 0 && (!best_step_.has_value() || mean < best_loss_)) {
+  const bool any = num_samples_ > 0;
+  const double mean = any ? sum_ / static_cast<double>(num_samples_) : 0;
+  if (any) EndWith(step, mean);
+  return mean;
+}
+
+void BestEpoch::EndWith(uint64_t step, double cost) {
+  if (!best_step_.has_value() || cost < best_cost_) {
     best_step_ = step;
-    best_loss_ = mean;
-    last_is_best_ = true;
+    best_cost_ = cost;
   }
   sum_ = 0;
   num_samples_ = 0;
-  return mean;
 }
 
 std::string BestEpoch::Serialize() const {
   Json json = {{"sum", DecimalText(sum_)}, {"samples", num_samples_}};
   if (best_step_.has_value()) {
     json["best_step"] = *best_step_;
-    json["best_loss"] = DecimalText(best_loss_);
+    json["best_cost"] = DecimalText(best_cost_);
   }
   return json.dump();
 }
@@ -40,7 +43,7 @@ absl::StatusOr<BestEpoch> BestEpoch::Parse(absl::string_view text) {
     return absl::InvalidArgumentError(absl::StrCat("no mean of an epoch: ", text));
   epoch.num_samples_ = json["samples"].get<uint64_t>();
   if (json.contains("best_step")) {
-    if (!json["best_step"].is_number_unsigned() || !decimal("best_loss", epoch.best_loss_))
+    if (!json["best_step"].is_number_unsigned() || !decimal("best_cost", epoch.best_cost_))
       return absl::InvalidArgumentError(absl::StrCat("no best epoch: ", text));
     epoch.best_step_ = json["best_step"].get<uint64_t>();
   }

@@ -1,4 +1,4 @@
-// The mean loss of an epoch, and the epoch in which it was lowest.
+// The mean loss of an epoch, and which epoch was the best.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,9 @@ class BestEpoch {
   // samples; the next begins.
   double End(uint64_t step);
 
-  // Whether the epoch that ended last is the best so far.
-  bool last_is_best() const { return last_is_best_; }
+  // Ends an epoch that is judged by something else, of which less is better.
+  void EndWith(uint64_t step, double cost);
+
   // Steps done at the end of the best epoch so far.
   std::optional<uint64_t> best_step() const { return best_step_; }
 
@@ -36,9 +37,8 @@ class BestEpoch {
  private:
   double sum_ = 0;
   uint64_t num_samples_ = 0;
-  bool last_is_best_ = false;
   std::optional<uint64_t> best_step_;
-  double best_loss_ = 0;
+  double best_cost_ = 0;
 };
 
 }  // namespace afterimage::trainer

@@ -60,6 +60,10 @@ void RunRecords::FlushNowAndThen() {
   const absl::Time now = absl::Now();
   if (now < next_flush_) return;
   next_flush_ = now + options_.flush_interval;
+  TryFlush();
+}
+
+void RunRecords::TryFlush() {
   const absl::Status flushed = Flush();
   if (flushed.ok() == !failing_) return;
   failing_ = !flushed.ok();

@@ -25,7 +25,7 @@ class RunRecords {
     std::string folder;
     uint64_t next_step = 0;          // the first that will be written
     uint64_t last_step = 0;          // of the run, exclusive; 0 = not known
-    MessageBox* messages = nullptr;  // for what FlushNowAndThen has to say
+    MessageBox* messages = nullptr;  // for what TryFlush has to say
     absl::Duration flush_interval = absl::Seconds(5);
   };
   // `messages` must outlive the records. Errors of MetricsLog::Open and EventFile::Create.
@@ -40,9 +40,12 @@ class RunRecords {
   // In the event file only.
   absl::Status Image(uint64_t step, absl::string_view tag, const RgbImage& image);
 
-  // Once per step: flushes where the interval is over; says a failure, and when it is over, once.
+  // Once per step: TryFlush where the interval is over.
   void FlushNowAndThen();
-  // Before a checkpoint and at the end. ResourceExhausted: the disk is full; all is kept for the next call.
+  // Before a checkpoint, so that a run that goes on from it has all lines before. Says a failure once, and once
+  // when it is over; all is kept for the next call.
+  void TryFlush();
+  // At the end. ResourceExhausted: the disk is full.
   absl::Status Flush();
 
  private:

@@ -157,13 +157,12 @@ TEST(BestEpochTest, TheLowestMeanOverSamplesWinsAndTheFirstOfEqualOnes) {
   epoch.Add(1.0, 1);
   epoch.Add(0.5, 3);
   EXPECT_DOUBLE_EQ(epoch.End(2), 0.625);
-  EXPECT_TRUE(epoch.last_is_best());
+  EXPECT_EQ(epoch.best_step(), 2u);
   epoch.Add(0.625, 4);
   epoch.End(4);
-  EXPECT_FALSE(epoch.last_is_best());
   EXPECT_EQ(epoch.best_step(), 2u);
   epoch.End(5);  // no samples at all
-  EXPECT_FALSE(epoch.last_is_best());
+  EXPECT_EQ(epoch.best_step(), 2u);
   epoch.Add(0.1, 4);
   epoch.End(6);
   EXPECT_EQ(epoch.best_step(), 6u);
