@@ -24,6 +24,10 @@ int Run(const PretrainOptions& options) {
                 static_cast<unsigned long long>(summary->num_failed),
                 static_cast<unsigned long long>(summary->num_skipped));
   }
+  if (summary->num_skipped_updates > 0) {
+    std::printf(", %llu updates left out for gradients beyond f16",
+                static_cast<unsigned long long>(summary->num_skipped_updates));
+  }
   std::printf("%s\n", summary->stopped ? " (stopped; the same command goes on)" : "");
   return summary->stopped ? kStoppedExitStatus : 0;
 }
@@ -183,9 +187,9 @@ void AddRecipeFlags(CLI::App& command, PretrainOptions& o) {
       ->capture_default_str()
       ->check(CLI::Range(0.0, 0.999999))
       ->group(group);
-  command.add_option("--precision", o.precision, "of matrix products: f32 or bf16")
+  command.add_option("--precision", o.precision, "of matrix products: f32, bf16 or f16")
       ->capture_default_str()
-      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->check(CLI::IsMember({"f32", "bf16", "f16"}))
       ->group(group);
   command.add_option("--seed", o.seed, "of start values, order and drop path")
       ->capture_default_str()

@@ -28,8 +28,7 @@ std::string Remedy(const TrainStep& train_step) {
     if (at::isfinite(weight.detach()).all().item<bool>()) continue;
     return absl::StrCat(
         "the weights were not finite before it (", name,
-        "), so that an update has gone wrong: lower --lr, or give --clip-grad, which also stops at the "
-        "step whose gradients are not finite");
+        "), so that an update has gone wrong: lower --lr, or give --clip-grad");
   }
   return "the weights before it and the features are finite, so that the student has diverged: lower --lr or "
          "give "

@@ -94,15 +94,15 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
     clock.InputIsReady();
 
     float loss = 0;
-    std::optional<double> gradient_norm;
+    UpdateResult update;
     if (batch->size > 0) {
       // 3. Student over class token and visible patches, alignment, loss against the targets; 4. gradients.
       AFTERIMAGE_ASSIGN_OR_RETURN(loss, train_step->Gradients(*batch, step));
       if (!std::isfinite(loss)) return ReportNotFinite("loss", plan, *train_step, state, *batch);
 
       // 5. Clipping, update, average.
-      AFTERIMAGE_ASSIGN_OR_RETURN(gradient_norm, train_step->Update(lr));
-      if (!std::isfinite(gradient_norm.value_or(0)))
+      AFTERIMAGE_ASSIGN_OR_RETURN(update, train_step->Update(lr));
+      if (update.outcome == UpdateResult::Outcome::kNotFinite)
         return ReportNotFinite("norm of the gradients", plan, *train_step, state, *batch);
     }
 
@@ -127,7 +127,9 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
                    .images_per_second = clock.step_images_per_second(),
                    .wait_share = clock.step_wait_share(),
                    .num_samples = num_samples,
-                   .gradient_norm = gradient_norm});
+                   .gradient_norm = update.gradient_norm,
+                   .loss_scale = train_step->scaler().has_value() ? train_step->scaler()->scale() : 0,
+                   .overflow = update.outcome == UpdateResult::Outcome::kSkipped});
     if (token.next_step == plan.steps_per_epoch) {
       records->EndOfEpoch(step, token.epoch, token.running_digest.Hex(), state.epochs.End(step + 1));
       plan.AdvanceEpoch(token);
@@ -161,6 +163,7 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
   summary.stopped = step < plan.last_step;
   summary.images_per_second = clock.images_per_second();
   summary.wait_share = clock.wait_share();
+  if (train_step->scaler().has_value()) summary.num_skipped_updates = train_step->scaler()->num_skipped();
   AFTERIMAGE_RETURN_IF_ERROR(WriteSummary(plan, token, summary));
   return summary;
 }

@@ -41,7 +41,7 @@ struct PretrainOptions {
   double drop_path = 0.1;
   double clip_grad = 0;  // largest norm of all gradients together; 0 = no clipping, as in the reference
   double ema = 0;        // decay of the moving average of the weights; 0 = none is kept
-  std::string precision = "f32";  // of matrix products: f32, bf16
+  std::string precision = "f32";  // of matrix products: f32, bf16, f16
   uint64_t seed = 0;
 
   std::string device = "cpu";
@@ -63,6 +63,7 @@ struct PretrainSummary {
   double wait_share = 0;         // of the time spent in steps, the first left out: waiting for input
   uint64_t num_failed = 0;       // samples of this run that had no features
   uint64_t num_skipped = 0;
+  uint64_t num_skipped_updates = 0;  // of the whole run: gradients that overflowed in half precision
   std::string checkpoint;  // path of the last one
   bool stopped = false;    // by a signal; the same command goes on
 };

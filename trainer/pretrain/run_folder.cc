@@ -76,6 +76,7 @@ absl::Status WriteSummary(const PretrainPlan& plan, const StepToken& token, cons
                        {"wait_share", summary.wait_share},
                        {"failed_samples", summary.num_failed},
                        {"skipped_samples", summary.num_skipped},
+                       {"skipped_updates", summary.num_skipped_updates},
                        {"threads", at::get_num_threads()},
                        {"device", plan.device.str()},
                        {"stopped", summary.stopped},

@@ -32,7 +32,10 @@ void MetricsLog::Step(const StepMetrics& m) {
                         "\"samples\":%d,\"images_per_s\":%.4g,\"wait_share\":%.4f",
                         m.step, m.epoch, m.loss, m.loss, m.lr, m.num_samples, m.images_per_second,
                         m.wait_share);
-  if (m.gradient_norm.has_value()) absl::StrAppendFormat(&text, ",\"grad_norm\":%.9g", *m.gradient_norm);
+  if (m.gradient_norm.has_value() && !m.overflow)
+    absl::StrAppendFormat(&text, ",\"grad_norm\":%.9g", *m.gradient_norm);
+  if (m.loss_scale > 0) absl::StrAppendFormat(&text, ",\"loss_scale\":%.9g", m.loss_scale);
+  if (m.overflow) text += ",\"overflow\":true";
   text += "}\n";
 }
 

@@ -21,7 +21,9 @@ struct StepMetrics {
   double images_per_second = 0;
   double wait_share = 0;
   uint64_t num_samples = 0;             // with weight one
-  std::optional<double> gradient_norm;  // before clipping; where it was taken
+  std::optional<double> gradient_norm;  // before clipping; where it was taken; not finite with `overflow`
+  double loss_scale = 0;                // of half precision, after the step; 0 = none
+  bool overflow = false;                // the update was left out for gradients beyond half precision
 };
 
 // A number with a name, e.g. {"test_top1", 0.71}.

@@ -31,7 +31,8 @@ class RunRecords {
   // `messages` must outlive the records. Errors of MetricsLog::Open and EventFile::Create.
   static absl::StatusOr<std::unique_ptr<RunRecords>> Open(const Options& options);
 
-  // Curves train/loss, train/lr, train/epoch, train/gradient_norm, speed/images_per_second, speed/input_wait.
+  // Curves train/loss, train/lr, train/epoch, train/gradient_norm, speed/images_per_second, speed/input_wait;
+  // with half precision train/loss_scale.
   void Step(const StepMetrics& metrics);
   // After `step`, the last of an epoch; curve train/epoch_loss.
   void EndOfEpoch(uint64_t step, uint64_t epoch, const std::string& running_digest, double mean_loss);
