@@ -12,9 +12,9 @@ namespace afterimage {
 
 // Where a grid of patches stands on a canvas. Patches are numbered row by row.
 struct PatchGrid {
-  int x = 0, y = 0;      // of its top left corner
+  int x = 0, y = 0;  // of its top left corner
   int patches_per_side = 0;
-  int patch_side = 0;    // pixels of the canvas
+  int patch_side = 0;  // pixels of the canvas
 
   int side() const { return patches_per_side * patch_side; }
 };

@@ -116,8 +116,8 @@ absl::StatusOr<Checkpoint> ReadCheckpoint(const std::string& path) {
 absl::StatusOr<Checkpoint> ReadLatestCheckpoint(const std::string& path) {
   absl::StatusOr<Checkpoint> read = ReadCheckpoint(path);
   if (!absl::IsDataLoss(read.status())) return read;
-  return absl::DataLossError(absl::StrCat(read.status().message(), ": the checkpoint is not whole; remove ", path,
-                                          " and the run goes on from the one before it"));
+  return absl::DataLossError(absl::StrCat(read.status().message(), ": the checkpoint is not whole; remove ",
+                                          path, " and the run goes on from the one before it"));
 }
 
 absl::Status CopyParameters(const ParameterMap& from, const ParameterMap& to) {

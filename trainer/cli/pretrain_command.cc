@@ -29,7 +29,7 @@ int Run(const PretrainOptions& options) {
                 static_cast<unsigned long long>(summary->num_skipped_updates));
   }
   std::printf("%s\n", summary->stopped ? " (stopped; the same command goes on)" : "");
-  return summary->stopped ? kStoppedExitStatus : 0;
+  return summary->stopped ? StoppedExitStatus() : 0;
 }
 
 void AddInputFlags(CLI::App& command, FeatureInputOptions& input,

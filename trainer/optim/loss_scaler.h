@@ -13,8 +13,8 @@
 namespace afterimage::trainer {
 
 // As PyTorch's GradScaler with its defaults: the factor begins at 65536, doubles after 2000 updates in a row
-// without overflow, and halves where gradients overflow; that update is left out. Powers of two throughout, so
-// that scaling changes no finite bit. All of it goes into checkpoints. Not thread-safe.
+// without overflow, and halves where gradients overflow; that update is left out. Powers of two throughout,
+// so that scaling changes no finite bit. All of it goes into checkpoints. Not thread-safe.
 class LossScaler {
  public:
   // What to call backward on.
@@ -37,8 +37,8 @@ class LossScaler {
   static constexpr double kGrowth = 2.0;
   static constexpr double kBackoff = 0.5;
   static constexpr uint64_t kGrowthInterval = 2000;
-  static constexpr double kMostScale = 0x1p+120;   // a float still holds its double
-  static constexpr double kLeastScale = 0x1p-13;   // 29 overflows in a row from the start
+  static constexpr double kMostScale = 0x1p+120;  // a float still holds its double
+  static constexpr double kLeastScale = 0x1p-13;  // 29 overflows in a row from the start
 
   double scale_ = 65536.0;
   uint64_t num_clean_ = 0;    // updates since the factor last changed

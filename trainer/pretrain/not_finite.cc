@@ -26,9 +26,8 @@ std::string Remedy(const TrainStep& train_step) {
   train_step.Fill(state);
   for (const auto& [name, weight] : state.weights) {
     if (at::isfinite(weight.detach()).all().item<bool>()) continue;
-    return absl::StrCat(
-        "the weights were not finite before it (", name,
-        "), so that an update has gone wrong: lower --lr, or give --clip-grad");
+    return absl::StrCat("the weights were not finite before it (", name,
+                        "), so that an update has gone wrong: lower --lr, or give --clip-grad");
   }
   return "the weights before it and the features are finite, so that the student has diverged: lower --lr or "
          "give "

@@ -38,6 +38,7 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
   AFTERIMAGE_ASSIGN_OR_RETURN(const PretrainPlan plan, PlanPretraining(options));
   AFTERIMAGE_ASSIGN_OR_RETURN(const auto train_step, TrainStep::Create(plan));
   AFTERIMAGE_RETURN_IF_ERROR(CreateDirectories(options.out));
+  if (!options.resume) PruneCheckpoints(options.out, 0);  // a later part would go on from them
   AFTERIMAGE_ASSIGN_OR_RETURN(RunState state, GoOn(plan, *train_step));
   StepToken& token = state.token;
   AFTERIMAGE_RETURN_IF_ERROR(WriteConfig(plan));
@@ -148,7 +149,7 @@ absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
     const CheckpointKeeper::Keep kept = keep(step + 1);
     if (options.checkpoint_every.Falls(step + 1, plan.steps_per_epoch) || kept.best || kept.for_good) {
       records->TryFlush();
-      AFTERIMAGE_RETURN_IF_ERROR(keeper.Save(CheckpointOf(plan, *train_step, state), kept));
+      warn(keeper.Save(CheckpointOf(plan, *train_step, state), kept));
     }
   }
   progress.Finish();

@@ -50,10 +50,10 @@ struct PretrainOptions {
   MissPolicy miss = MissPolicy::kFail;
   uint64_t credit_bytes = 32 << 20;
   StepInterval checkpoint_every{1, /*epochs=*/true};
-  StepInterval keep_every;  // which checkpoints are kept for good; 0 = none
-  int keep = 2;             // the last so many checkpoints stay
+  StepInterval keep_every;                       // which checkpoints are kept for good; 0 = none
+  int keep = 2;                                  // the last so many checkpoints stay
   StepInterval image_every{1, /*epochs=*/true};  // pictures in the event file; 0 = none
-  bool resume = true;             // go on from a checkpoint in `out`
+  bool resume = true;                            // go on from a checkpoint in `out`
 };
 
 struct PretrainSummary {
@@ -64,14 +64,15 @@ struct PretrainSummary {
   uint64_t num_failed = 0;       // samples of this run that had no features
   uint64_t num_skipped = 0;
   uint64_t num_skipped_updates = 0;  // of the whole run: gradients that overflowed in half precision
-  std::string checkpoint;  // path of the last one
-  bool stopped = false;    // by a signal; the same command goes on
+  std::string checkpoint;            // path of the last one
+  bool stopped = false;              // by a signal; the same command goes on
 };
 
 // Trains to the end, or until a stop is asked for (SIGINT, SIGTERM): then the checkpoint of the last finished
 // step is written. Writes into <out> what docs/operations/training.md lists; prints progress to stderr.
-// ResourceExhausted: the disk is full, the last state could not be saved. FailedPrecondition: a checkpoint of another configuration (the key and both values told), feature
-// id, set or order. Internal: a loss that is not finite (not_finite.h says what is left behind).
+// ResourceExhausted: the disk is full, the last state could not be saved. FailedPrecondition: a checkpoint of
+// another configuration (the key and both values told), feature id, set or order. Internal: a loss that is
+// not finite (not_finite.h says what is left behind).
 absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options);
 
 }  // namespace afterimage::trainer

@@ -6,8 +6,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/order/step_token.h"
-#include "trainer/pretrain/pretrain_plan.h"
 #include "trainer/checkpoint/checkpoint.h"
+#include "trainer/pretrain/pretrain_plan.h"
 #include "trainer/pretrain/train_step.h"
 #include "trainer/run/best_epoch.h"
 
@@ -21,8 +21,8 @@ struct RunState {
 
 // Loads the last checkpoint of the run's folder into `train_step` and returns where it stands; plan.start
 // where there is none, or where the options say not to go on. Warns on stderr of another number of threads.
-// FailedPrecondition: another configuration, feature id, set or order (both values told). DataLoss: the file is
-// not whole; the remedy is told.
+// FailedPrecondition: another configuration, feature id, set or order (both values told). DataLoss: the file
+// is not whole; the remedy is told.
 absl::StatusOr<RunState> GoOn(const PretrainPlan& plan, TrainStep& train_step);
 
 // The checkpoint of the steps before `state`, sharing memory with `train_step`.

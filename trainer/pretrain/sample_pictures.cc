@@ -54,7 +54,7 @@ absl::Status SamplePictures::Offer(const TrainingBatch& batch) {
   if (target_.defined() || batch.size == 0) return absl::OkStatus();
   AFTERIMAGE_RETURN_IF_ERROR(RunTorch([&] {
     const int64_t count = std::min(kNumSamples, batch.size);
-    const auto first = [&](const at::Tensor& tensor) { 
+    const auto first = [&](const at::Tensor& tensor) {
       return tensor.narrow(0, 0, count).clone(at::MemoryFormat::Contiguous);
     };
     pixels_ = first(batch.pixels);

@@ -23,8 +23,8 @@ class SamplePictures {
  public:
   static constexpr int64_t kNumSamples = 4;
 
-  // With the samples of an earlier part where there are any. `plan` must outlive the object. Errors of reading
-  // them.
+  // With the samples of an earlier part where there are any. `plan` must outlive the object. Errors of
+  // reading them.
   static absl::StatusOr<std::unique_ptr<SamplePictures>> Open(const PretrainPlan& plan);
 
   // The first batch that is not empty gives the samples, if an earlier part has not; later calls do nothing.

@@ -101,7 +101,8 @@ absl::StatusOr<UpdateResult> TrainStep::Update(double lr) {
   });
 }
 
-absl::StatusOr<at::Tensor> TrainStep::PredictHighest(const at::Tensor& pixels, const at::Tensor& visible) const {
+absl::StatusOr<at::Tensor> TrainStep::PredictHighest(const at::Tensor& pixels,
+                                                     const at::Tensor& visible) const {
   return RunTorch([&] {
     const c10::NoGradGuard no_grad;
     const PrecisionScope scope(plan_.precision, plan_.device.type());

@@ -44,8 +44,8 @@ class TrainStep {
   // With Precision::kF16.
   const std::optional<LossScaler>& scaler() const { return scaler_; }
 
-  // What the student says of samples as in TrainingBatch (any number of them, no drop path): the prediction of
-  // the highest level, float [B, 1 + n, D] on the CPU.
+  // What the student says of samples as in TrainingBatch (any number of them, no drop path): the prediction
+  // of the highest level, float [B, 1 + n, D] on the CPU.
   absl::StatusOr<at::Tensor> PredictHighest(const at::Tensor& pixels, const at::Tensor& visible) const;
 
   // Weights, their average and the optimiser's state, sharing memory; of `values` the loss scale.

@@ -69,7 +69,8 @@ void RemoveHalfWritten(const fs::path& folder) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string();
-    if (absl::StrContains(name, ".safetensors.") && absl::EndsWith(name, ".tmp")) fs::remove(entry.path(), error);
+    if (absl::StrContains(name, ".safetensors.") && absl::EndsWith(name, ".tmp"))
+      fs::remove(entry.path(), error);
   }
 }
 
@@ -161,7 +162,8 @@ void CheckpointKeeper::Work() {
     const absl::Status written = Write(job);
     if (options_.messages != nullptr) {
       if (!written.ok()) {
-        options_.messages->Put(absl::StrCat("warning: ", written.message(),
+        options_.messages->Put(absl::StrCat("warning: the state after step ", job.state.step,
+                                            " is not saved: ", written.message(),
                                             "; the run goes on and tries again at its next checkpoint"));
       } else if (failing_) {
         options_.messages->Put(absl::StrCat("checkpoints are being written again: step ", job.state.step));

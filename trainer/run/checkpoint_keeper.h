@@ -75,9 +75,9 @@ class CheckpointKeeper {
   std::optional<Job> waiting_;
   bool writing_ = false;
   bool stopping_ = false;
-  bool failing_ = false;              // since the last state that could be written
-  std::optional<uint64_t> written_;   // the step of the last one
-  std::vector<Checkpoint> spare_;     // memory of earlier copies
+  bool failing_ = false;             // since the last state that could be written
+  std::optional<uint64_t> written_;  // the step of the last one
+  std::vector<Checkpoint> spare_;    // memory of earlier copies
   std::thread thread_;
 };
 

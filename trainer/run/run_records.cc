@@ -37,8 +37,7 @@ void RunRecords::Step(const StepMetrics& m) {
                                     {"train/epoch", m.epoch},
                                     {"speed/images_per_second", m.images_per_second},
                                     {"speed/input_wait", m.wait_share}};
-  if (m.gradient_norm.has_value() && !m.overflow)
-    values.push_back({"train/gradient_norm", *m.gradient_norm});
+  if (m.gradient_norm.has_value() && !m.overflow) values.push_back({"train/gradient_norm", *m.gradient_norm});
   if (m.loss_scale > 0) values.push_back({"train/loss_scale", m.loss_scale});
   events_->Scalars(m.step, values);
 }

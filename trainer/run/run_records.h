@@ -43,8 +43,8 @@ class RunRecords {
 
   // Once per step: TryFlush where the interval is over.
   void FlushNowAndThen();
-  // Before a checkpoint, so that a run that goes on from it has all lines before. Says a failure once, and once
-  // when it is over; all is kept for the next call.
+  // Before a checkpoint, so that a run that goes on from it has all lines before. Says a failure once, and
+  // once when it is over; all is kept for the next call.
   void TryFlush();
   // At the end. ResourceExhausted: the disk is full.
   absl::Status Flush();

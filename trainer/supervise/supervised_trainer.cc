@@ -210,12 +210,11 @@ absl::StatusOr<SupervisedSummary> SupervisedTrainer::Run() {
                      .total = timed ? 0 : options_.epochs * per_epoch * options_.batch_size,
                      .already_done = step_ * options_.batch_size});
   MessageBox messages;
-  AFTERIMAGE_ASSIGN_OR_RETURN(
-      const auto records,
-      RunRecords::Open({.folder = options_.out,
-                        .next_step = step_,
-                        .last_step = timed ? 0 : options_.epochs * per_epoch,
-                        .messages = &messages}));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const auto records,
+                              RunRecords::Open({.folder = options_.out,
+                                                .next_step = step_,
+                                                .last_step = timed ? 0 : options_.epochs * per_epoch,
+                                                .messages = &messages}));
   CheckpointKeeper keeper({.folder = options_.out, .messages = &messages});
   const auto keep = [this] { return CheckpointKeeper::Keep{.best = epochs_.best_step() == step_}; };
   if (resumed_) AFTERIMAGE_RETURN_IF_ERROR(keeper.Resume(step_, keep()));

@@ -1,5 +1,5 @@
-// What TensorBoard itself reads of the files that a run writes. Set AFTERIMAGE_TEACHER_PYTHON to a Python that has the package
-// `tensorboard` (python3 unless said).
+// What TensorBoard itself reads of the files that a run writes. Set AFTERIMAGE_TEACHER_PYTHON to a Python
+// that has the package `tensorboard` (python3 unless said).
 #include <cstdlib>
 #include <vector>
 
@@ -22,7 +22,8 @@ TEST(TensorBoardTest, ReadsScalarsAndPicturesOfAStoppedAndResumedRun) {
   const TemporaryFolder folder;
   const std::string path = folder.path().string();
   for (const uint64_t first : {0, 3}) {  // the first part got to step 4 before it was killed
-    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto records, RunRecords::Open({.folder = path, .next_step = first}));
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto records,
+                                    RunRecords::Open({.folder = path, .next_step = first}));
     for (uint64_t step = first; step < first + 5; ++step) {
       records->Step({.step = step,
                      .loss = static_cast<float>(step) + (first == 0 ? 0.5f : 0.25f),
@@ -46,7 +47,8 @@ TEST(TensorBoardTest, ReadsScalarsAndPicturesOfAStoppedAndResumedRun) {
             Json::parse("[[0,0.5],[1,1.5],[2,2.5],[3,3.25],[4,4.25],[5,5.25],[6,6.25],[7,7.25]]"));
   EXPECT_EQ(found["scalars"]["train/gradient_norm"].size(), 8u);
   EXPECT_EQ(found["scalars"]["train/lr"][0][1], 0.125);
-  EXPECT_EQ(found["images"], Json::parse(R"({"samples":[[7,3,2,3,2]]})")) << "step 4 was written again without one";
+  EXPECT_EQ(found["images"], Json::parse(R"({"samples":[[7,3,2,3,2]]})"))
+      << "step 4 was written again without one";
 }
 
 }  // namespace
