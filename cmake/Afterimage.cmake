@@ -3,7 +3,7 @@
 # Library targets: afterimage_base, afterimage_identity, afterimage_image, afterimage_view, afterimage_mask,
 # afterimage_feature, afterimage_order, afterimage_analysis, afterimage_drawing, afterimage_tensors, afterimage_teacher, afterimage_vit,
 # afterimage_proto, afterimage_storage, afterimage_service, afterimage_remote, afterimage_open_cache,
-# afterimage_neighbours, afterimage_precompute_lib, afterimage_trainer_lib. Binaries: afterimage,
+# afterimage_neighbours, afterimage_precompute_lib, afterimage_run_records, afterimage_trainer_lib. Binaries: afterimage,
 # afterimage-server, afterimage-precompute, afterimage-train.
 # Third-party targets are listed in ThirdParty.cmake.
 
@@ -67,21 +67,31 @@ function(afterimage_test name)
     ENVIRONMENT "OMP_WAIT_POLICY=PASSIVE")
 endfunction()
 
-# afterimage_proto_library(<target> PROTOS afterimage/v1/x.proto …)
-# Messages and gRPC stubs of files below the calling folder: #include "afterimage/v1/x.grpc.pb.h". An empty list
-# gives an empty library.
+# afterimage_proto_library(<target> PROTOS afterimage/v1/x.proto … [MESSAGES_ONLY] [ROOT folder])
+# Messages and gRPC stubs of files below ROOT, the calling folder unless said: #include "afterimage/v1/x.grpc.pb.h".
+# MESSAGES_ONLY: no stubs, no gRPC. An empty list gives an empty library.
 function(afterimage_proto_library target)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "PROTOS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "MESSAGES_ONLY" "ROOT" "PROTOS")
+  if(NOT arg_ROOT)
+    set(arg_ROOT "${CMAKE_CURRENT_SOURCE_DIR}")
+  endif()
   set(output_folder "${CMAKE_BINARY_DIR}/generated")
   file(MAKE_DIRECTORY "${output_folder}")
+  set(stubs)
+  set(runtime protobuf::libprotobuf)
+  if(NOT arg_MESSAGES_ONLY)
+    set(stubs "--grpc_out=${output_folder}" "--plugin=protoc-gen-grpc=$<TARGET_FILE:gRPC::grpc_cpp_plugin>")
+    list(PREPEND runtime gRPC::grpc++)
+  endif()
   set(generated)
   set(inputs)
   foreach(proto IN LISTS arg_PROTOS)
     string(REGEX REPLACE "\\.proto$" "" stem "${proto}")
-    list(APPEND inputs "${CMAKE_CURRENT_SOURCE_DIR}/${proto}")
-    list(APPEND generated
-      "${output_folder}/${stem}.pb.cc" "${output_folder}/${stem}.pb.h"
-      "${output_folder}/${stem}.grpc.pb.cc" "${output_folder}/${stem}.grpc.pb.h")
+    list(APPEND inputs "${arg_ROOT}/${proto}")
+    list(APPEND generated "${output_folder}/${stem}.pb.cc" "${output_folder}/${stem}.pb.h")
+    if(NOT arg_MESSAGES_ONLY)
+      list(APPEND generated "${output_folder}/${stem}.grpc.pb.cc" "${output_folder}/${stem}.grpc.pb.h")
+    endif()
   endforeach()
   if(NOT generated)
     add_library(${target} INTERFACE)
@@ -89,14 +99,13 @@ function(afterimage_proto_library target)
   endif()
   add_custom_command(
     OUTPUT ${generated}
-    COMMAND protobuf::protoc "--proto_path=${CMAKE_CURRENT_SOURCE_DIR}" "--cpp_out=${output_folder}"
-            "--grpc_out=${output_folder}" "--plugin=protoc-gen-grpc=$<TARGET_FILE:gRPC::grpc_cpp_plugin>" ${inputs}
+    COMMAND protobuf::protoc "--proto_path=${arg_ROOT}" "--cpp_out=${output_folder}" ${stubs} ${inputs}
     DEPENDS ${inputs} protobuf::protoc gRPC::grpc_cpp_plugin
     COMMENT "Generating ${target}"
     VERBATIM)
   add_library(${target} STATIC ${generated})
   target_include_directories(${target} SYSTEM PUBLIC "${output_folder}")
-  target_link_libraries(${target} PUBLIC gRPC::grpc++ protobuf::libprotobuf)
+  target_link_libraries(${target} PUBLIC ${runtime})
 endfunction()
 
 # afterimage_add_folders(folder …): those that exist (and are asked for by AFTERIMAGE_COMPONENTS), in this order.

@@ -2,7 +2,7 @@
 #   absl::status absl::statusor absl::strings absl::time absl::flat_hash_map … , OpenSSL::Crypto, Threads::Threads,
 #   Eigen3::Eigen, CLI11::CLI11, nlohmann_json::nlohmann_json, ZLIB::ZLIB, protobuf::libprotobuf, gRPC::grpc++,
 #   RocksDB::rocksdb-shared, and, from pkg-config: PkgConfig::turbojpeg PkgConfig::jpeg PkgConfig::spng
-#   PkgConfig::webp PkgConfig::zstd PkgConfig::xxhash
+#   PkgConfig::webp PkgConfig::zstd PkgConfig::xxhash PkgConfig::isal
 
 set(THREADS_PREFER_PTHREAD_FLAG OFF)
 find_package(Threads REQUIRED)
@@ -18,7 +18,8 @@ find_package(nlohmann_json CONFIG REQUIRED)
 
 find_package(PkgConfig REQUIRED)
 # The prefix keeps pkg-config's variables apart from those of the find modules that RocksDB's config brings.
-foreach(module IN ITEMS turbojpeg:libturbojpeg jpeg:libjpeg spng:spng webp:libwebp zstd:libzstd xxhash:libxxhash)
+foreach(module IN ITEMS turbojpeg:libturbojpeg jpeg:libjpeg spng:spng webp:libwebp zstd:libzstd xxhash:libxxhash
+    isal:libisal)
   string(REPLACE ":" ";" module "${module}")
   list(POP_FRONT module name)
   pkg_check_modules(pc_${name} REQUIRED IMPORTED_TARGET GLOBAL ${module})

@@ -14,7 +14,7 @@ namespace afterimage::trainer {
 
 int FailCommand(const absl::Status& status) {
   std::fprintf(stderr, "afterimage-train: %s\n", std::string(status.message()).c_str());
-  if (absl::IsCancelled(status)) return kStoppedExitStatus;
+  if (absl::IsCancelled(status)) return StoppedExitStatus();
   return absl::IsInvalidArgument(status) ? 2 : 1;
 }
 

@@ -172,5 +172,5 @@ int main(int argc, char** argv) {
   const absl::Status status = afterimage::Run(std::move(options));
   if (status.ok()) return 0;
   std::cerr << "afterimage-precompute: " << status.message() << std::endl;
-  return absl::IsCancelled(status) ? afterimage::kStoppedExitStatus : 1;
+  return absl::IsCancelled(status) ? afterimage::StoppedExitStatus() : 1;
 }

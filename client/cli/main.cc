@@ -27,5 +27,5 @@ int main(int argc, char** argv) {
   const absl::Status status = run();
   if (status.ok()) return 0;
   std::cerr << "afterimage: " << status.message() << std::endl;
-  return absl::IsCancelled(status) ? afterimage::kStoppedExitStatus : 1;
+  return absl::IsCancelled(status) ? afterimage::StoppedExitStatus() : 1;
 }

@@ -12,11 +12,14 @@ namespace afterimage {
 namespace {
 
 // Lock-free on every platform we build for, hence usable in a signal handler.
-std::atomic<bool> stop_requested{false};
-static_assert(std::atomic<bool>::is_always_lock_free);
+std::atomic<int> stop_signal{0};  // the first that came; 0 = none
+static_assert(std::atomic<int>::is_always_lock_free);
+
+constexpr int kSignalBase = 128;  // of exit statuses
 
 void HandleStopSignal(int signal) {
-  if (stop_requested.exchange(true)) _exit(128 + signal);
+  int none = 0;
+  if (!stop_signal.compare_exchange_strong(none, signal)) _exit(kSignalBase + signal);
 }
 
 }  // namespace
@@ -30,9 +33,17 @@ void InstallStopSignalHandlers() {
   for (const int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
 }
 
-bool StopRequested() { return stop_requested.load(); }
+bool StopRequested() { return stop_signal.load() != 0; }
 
-void RequestStop() { stop_requested.store(true); }
+void RequestStop() {
+  int none = 0;
+  stop_signal.compare_exchange_strong(none, SIGINT);
+}
+
+int StoppedExitStatus() {
+  const int signal = stop_signal.load();
+  return kSignalBase + (signal != 0 ? signal : SIGINT);
+}
 
 bool WaitForStop(int milliseconds) {
   // A handler cannot notify a condition variable; a look every 20 ms is prompt for people and costs nothing.
@@ -46,6 +57,6 @@ bool WaitForStop(int milliseconds) {
   return true;
 }
 
-void ResetStopForTest() { stop_requested.store(false); }
+void ResetStopForTest() { stop_signal.store(0); }
 
 }  // namespace afterimage

@@ -10,7 +10,7 @@ void InstallStopSignalHandlers();
 // True once a stop was asked for. Thread-safe, async-signal-safe.
 bool StopRequested();
 
-// Asks for a stop as a signal would (from a test, or from code that gives up).
+// Asks for a stop as SIGINT would (from a test, or from code that gives up).
 void RequestStop();
 
 // Blocks until a stop was asked for, or `milliseconds` have passed; true if it was.
@@ -19,7 +19,8 @@ bool WaitForStop(int milliseconds);
 // Forgets an earlier request; for tests.
 void ResetStopForTest();
 
-// The exit status of a command that a signal ended in good order: 130, as shells expect after SIGINT.
-inline constexpr int kStoppedExitStatus = 130;
+// The exit status of a command that a signal ended in good order: 128 + the signal, as shells say it. 130
+// after SIGINT; 143 after SIGTERM, by which launchers know that the command is to be started again.
+int StoppedExitStatus();
 
 }  // namespace afterimage

@@ -36,7 +36,7 @@ std::vector<std::string> CoreAnd(std::vector<std::string> others) {
 
 const std::vector<std::string> kTrainerRooms = {
     "core/vit",           "trainer/model",       "trainer/loss",       "trainer/data",      "trainer/optim",
-    "trainer/checkpoint", "trainer/distributed", "trainer/forward", "trainer/evaluation", "trainer/supervise", "trainer/pretrain"};
+    "trainer/checkpoint", "trainer/distributed", "trainer/forward", "trainer/evaluation", "trainer/supervise", "trainer/pretrain", "trainer/run"};
 
 std::vector<std::string> TrainerAnd(std::vector<std::string> others) {
   others.insert(others.end(), kTrainerRooms.begin(), kTrainerRooms.end());
@@ -74,6 +74,7 @@ const std::map<std::string, std::vector<std::string>>& AllowedRooms() {
     for (const std::string& room : kTrainerRooms) {
       if (room != "core/vit") (*rooms)[room] = room == "trainer/data" ? TrainerAnd({"client"}) : TrainerAnd({});
     }
+    (*rooms)["trainer/run"] = CoreAnd({"core/vit", "trainer/checkpoint"});  // what any kind of run needs knows none
     return rooms;
   }();
   return *table;
@@ -261,6 +262,7 @@ TEST_F(ArrowCheckerTest, RefusesOtherArrowsBetweenRooms) {
   EXPECT_THAT(Complaint("cache_server/precompute/a.cc", "\"cache_server/storage/b.h\""), HasSubstr("may not use"));
   EXPECT_THAT(Complaint("trainer/model/a.cc", "\"client/open_cache.h\""), HasSubstr("may not use client"));
   EXPECT_THAT(Complaint("trainer/data/a.cc", "\"client/remote/b.h\""), HasSubstr("may not use client/remote"));
+  EXPECT_THAT(Complaint("trainer/run/a.cc", "\"trainer/pretrain/b.h\""), HasSubstr("may not use trainer/pretrain"));
   EXPECT_THAT(Complaint("core/base/a.cc", "\"tests/testing/b.h\""), HasSubstr("may not use tests/testing"));
   EXPECT_THAT(Complaint("core/attic/a.cc", "<vector>"), HasSubstr("core/attic is in no table"));
 }

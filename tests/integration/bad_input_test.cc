@@ -4,6 +4,7 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/files.h"
 #include "core/base/usage_error.h"
 #include "core/tensors/safetensors.h"
 #include "gmock/gmock.h"
@@ -96,8 +97,8 @@ TEST_F(BadInputTest, ATarThatIsCutShortNamesTheMember) {
 TEST_F(BadInputTest, WhatTheTeacherCannotGiveIsRefusedBeforeACacheIsMade) {
   WriteImages(images_, 4);
   const auto refusal = [&](const Arguments& flags) {
-    Arguments command = Command("afterimage-precompute",
-                                {"--images", images_, "--teacher", TeacherFile(), "--cache", Path("cache"), "--quiet"});
+    Arguments command = Command("afterimage-precompute", {"--images", images_, "--teacher", TeacherFile(),
+                                                          "--cache", Path("cache"), "--quiet"});
     command.insert(command.end(), flags.begin(), flags.end());
     const Finished precompute = RunProgram(command);
     ExpectOneClearLine(precompute, "afterimage-precompute");
@@ -106,9 +107,12 @@ TEST_F(BadInputTest, WhatTheTeacherCannotGiveIsRefusedBeforeACacheIsMade) {
   };
   EXPECT_THAT(refusal({"--levels", "3,7"}), AllOf(HasSubstr("'7'"), HasSubstr("1 to 6")));
   EXPECT_THAT(refusal({"--mask-ratio", "0.99"}), AllOf(HasSubstr("none of 49"), HasSubstr("smaller")));
-  EXPECT_THAT(refusal({"--view-size", "30"}), AllOf(HasSubstr("patches of 4 pixels"), HasSubstr("multiple of 4")));
-  EXPECT_THAT(refusal({"--teacher-input-size", "24"}), AllOf(HasSubstr("grid of 6 x 6"), HasSubstr("multiple of 6")));
-  EXPECT_THAT(refusal({"--teacher-heads", "7"}), AllOf(HasSubstr("7 heads do not divide"), HasSubstr("choose")));
+  EXPECT_THAT(refusal({"--view-size", "30"}),
+              AllOf(HasSubstr("patches of 4 pixels"), HasSubstr("multiple of 4")));
+  EXPECT_THAT(refusal({"--teacher-input-size", "24"}),
+              AllOf(HasSubstr("grid of 6 x 6"), HasSubstr("multiple of 6")));
+  EXPECT_THAT(refusal({"--teacher-heads", "7"}),
+              AllOf(HasSubstr("7 heads do not divide"), HasSubstr("choose")));
 }
 
 TEST_F(BadInputTest, WeightsThatLackATensorHaveOneTooManyOrOfAnotherShapeAreRefusedByName) {
@@ -238,6 +242,38 @@ TEST_F(BadInputTest, ValuesThatMakeNoSenseNameTheirFlag) {
   EXPECT_THAT(error({"--quota", "many"}), HasSubstr("'many'"));
   EXPECT_THAT(error({"--view-seeds", "0"}), HasSubstr("--view-seeds"));
   EXPECT_THAT(error({"--view-size", "30"}), HasSubstr("30"));
+}
+
+TEST_F(BadInputTest, ACheckpointThatIsCutShortOrOfAnotherVersionIsRefusedWithTheRemedy) {
+  WriteImages(images_, 32);
+  ASSERT_EQ(Precompute(Path("cache")).status, 0);
+  ASSERT_EQ(Pretrain(Path("cache"), "whole").status, 0);
+  ASSERT_EQ(
+      Pretrain(Path("cache"), "run", {"--checkpoint-every", "1", "--steps", "5", "--keep-every", "1"}).status,
+      0);
+  const std::string last = Path("run/checkpoint-5.safetensors"),
+                    before = Path("run/checkpoint-4.safetensors");
+
+  std::filesystem::resize_file(last, std::filesystem::file_size(last) / 2);
+  const Finished cut = Pretrain(Path("cache"), "run");
+  EXPECT_EQ(cut.status, 1) << cut.Text();
+  EXPECT_THAT(cut.err, AllOf(HasSubstr("is not whole"), HasSubstr("remove " + last)));
+  std::filesystem::remove(last);
+
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::string sound, ReadFile(before));
+  std::string other = sound;
+  const std::string version = "\"afterimage.checkpoint\":\"1\"";
+  ASSERT_NE(other.find(version), std::string::npos);
+  other[other.find(version) + version.size() - 2] = '9';
+  ASSERT_TRUE(WriteFileAtomically(before, other).ok());
+  const Finished later = Pretrain(Path("cache"), "run");
+  EXPECT_EQ(later.status, 1) << later.Text();
+  EXPECT_THAT(later.err, AllOf(HasSubstr("format version 9, this program reads version 1"),
+                               HasSubstr("the program that wrote it")));
+
+  ASSERT_TRUE(WriteFileAtomically(before, sound).ok());
+  ASSERT_EQ(Pretrain(Path("cache"), "run").status, 0);
+  EXPECT_EQ(Losses("run"), Losses("whole"));
 }
 
 }  // namespace

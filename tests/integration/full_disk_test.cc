@@ -15,6 +15,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::AnyOf;
 using testing::Arguments;
+using testing::ChildProcess;
 using testing::Finished;
 using ::testing::HasSubstr;
 using testing::ProgramsTest;
@@ -91,6 +92,46 @@ TEST_F(FullDiskTest, AServersFullDiskIsToldToTheWorker) {
   const Finished rest = Precompute(server.address(), kSeeds);
   ASSERT_EQ(rest.status, 0) << rest.Text();
   ExpectWhole(server.address());
+}
+
+// A student whose checkpoint has 1.6 MB.
+class FullDiskTrainingTest : public FullDiskTest {
+ protected:
+  // A cache elsewhere, and a disk on which all but a checkpoint has room.
+  bool Prepare() {
+    if (!MountDisk(1)) return false;
+    EXPECT_EQ(Precompute(Path("cache"), {"--view-seeds", "1"}).status, 0);
+    return true;
+  }
+  const Arguments run_ = {"--epochs", "400", "--image-every", "50epochs"};
+};
+
+TEST_F(FullDiskTrainingTest, TheRunGoesOnSaysSoAndSavesWhenThereIsSpaceAgain) {
+  if (!Prepare()) GTEST_SKIP() << "cannot mount a small tmpfs (are we root?): " << std::strerror(errno);
+  ASSERT_EQ(Pretrain(Path("cache"), "whole", run_).status, 0);
+  ChildProcess trainer(PretrainCommand({"--cache", Path("cache")}, "disk/run", run_));
+  ASSERT_TRUE(trainer.WaitForText(" wanted, ")) << trainer.Err();
+  EXPECT_THAT(trainer.Err(), AllOf(HasSubstr("checkpoint-"), HasSubstr(" free)"),
+                                   HasSubstr("the run goes on and tries again at its next checkpoint")));
+  EXPECT_TRUE(trainer.Running());
+  ASSERT_TRUE(GrowDisk(64));
+  ASSERT_TRUE(trainer.WaitForText("checkpoints are being written again")) << trainer.Err();
+  const Finished done = trainer.Wait();
+  ASSERT_EQ(done.status, 0) << done.Text();
+  EXPECT_EQ(Losses("disk/run"), Losses("whole"));
+  EXPECT_TRUE(std::filesystem::exists(Path("disk/run/best.safetensors")));
+}
+
+TEST_F(FullDiskTrainingTest, ALastStateThatCannotBeSavedIsAnErrorAndNothingHalfWrittenStays) {
+  if (!Prepare()) GTEST_SKIP() << "cannot mount a small tmpfs (are we root?): " << std::strerror(errno);
+  const Finished full = Pretrain(Path("cache"), "disk/run", {"--epochs", "4"});
+  EXPECT_EQ(full.status, 1) << full.Text();
+  EXPECT_THAT(full.err, AllOf(HasSubstr("the state at the end could not be saved"), HasSubstr(" wanted, "),
+                              HasSubstr("no checkpoint could be written")));
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(Path("disk/run")))
+    EXPECT_NE(entry.path().extension(), ".tmp") << entry.path();
+  ASSERT_TRUE(GrowDisk(64));
+  ASSERT_EQ(Pretrain(Path("cache"), "disk/run", {"--epochs", "4"}).status, 0);
 }
 
 TEST_F(FullDiskTest, TheQuotaIsAHardStopWithItsNumberInTheText) {

@@ -5,7 +5,9 @@
 #include <filesystem>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "core/base/files.h"
 #include "gmock/gmock.h"
 #include "tests/integration/programs.h"
 
@@ -104,24 +106,53 @@ TEST_F(KillAndResumeTest, AKilledServerKeepsWhatWorkersPublishedThroughIt) {
   ExpectWhole(Path("cache"));
 }
 
-TEST_F(KillAndResumeTest, AKilledTrainerRepeatsItsLastStepsAndGoesOnBitForBit) {
+// What else a run can be told; drop path and the order are in all of them.
+struct KilledRun {
+  const char* precision;
+  int num_epochs;  // half precisions take their time on a CPU without instructions for them
+  Arguments more;
+};
+class KilledTrainerTest : public KillAndResumeTest, public ::testing::WithParamInterface<KilledRun> {};
+
+TEST_P(KilledTrainerTest, RepeatsItsLastStepsAndGoesOnBitForBit) {
+  Arguments run = kLongRun;
+  const int num_epochs = GetParam().num_epochs;
+  run.insert(run.end(), {"--precision", GetParam().precision, "--epochs", std::to_string(num_epochs)});
+  run.insert(run.end(), GetParam().more.begin(), GetParam().more.end());
   ASSERT_EQ(Precompute(Path("cache"), {"--view-seeds", "2"}).status, 0);
-  ASSERT_EQ(Pretrain(Path("cache"), "whole", kLongRun).status, 0);
+  ASSERT_EQ(Pretrain(Path("cache"), "whole", run).status, 0);
   const auto expected = Losses("whole");
-  ASSERT_THAT(expected, SizeIs(40 * 6 + 40));
+  ASSERT_THAT(expected, SizeIs(num_epochs * 6 + num_epochs));
   for (int life = 0; life < 2; ++life) {
-    ChildProcess trainer(PretrainCommand({"--cache", Path("cache")}, "killed", kLongRun));
+    ChildProcess trainer(PretrainCommand({"--cache", Path("cache")}, "killed", run));
     ASSERT_TRUE(WaitForCheckpoint("killed", trainer)) << trainer.Err();
     absl::SleepFor(absl::Milliseconds(150));
     trainer.Signal(SIGKILL);
     ASSERT_EQ(trainer.Wait().status, kKilled) << "it was done before it was killed";
   }
-  const Finished rest = Pretrain(Path("cache"), "killed", kLongRun);
+  const Finished rest = Pretrain(Path("cache"), "killed", run);
   ASSERT_EQ(rest.status, 0) << rest.Text();
   EXPECT_THAT(rest.err, HasSubstr("going on from " + Path("killed/checkpoint-")));
   EXPECT_EQ(Losses("killed"), expected);
+  // Weights, optimiser, average, loss scale, position, mean of the epoch: to the last bit. So is the best
+  // state.
+  for (const std::string& name :
+       {absl::StrCat("/checkpoint-", num_epochs * 6, ".safetensors"), std::string("/best.safetensors")}) {
+    const auto whole = ReadFile(Path("whole") + name), killed = ReadFile(Path("killed") + name);
+    ASSERT_TRUE(whole.ok() && killed.ok());
+    EXPECT_TRUE(*whole == *killed) << name;
+  }
   ExpectClean(Path("cache"));
 }
+
+INSTANTIATE_TEST_SUITE_P(
+    Options, KilledTrainerTest,
+    ::testing::Values(
+        KilledRun{"f32", 40, {}},
+        KilledRun{"bf16", 20, {"--ema", "0.9", "--accumulate", "2", "--clip-grad", "1"}},
+        KilledRun{
+            "f16", 12, {"--width", "32", "--ema", "0.9", "--accumulate", "3", "--mask-ratio", "0.5:0.8"}}),
+    [](const auto& info) { return std::string(info.param.precision); });
 
 TEST_F(KillAndResumeTest, TheTrainerWaitsForAServerThatWasKilledAndGoesOnBitForBit) {
   ASSERT_EQ(Precompute(Path("cache"), {"--view-seeds", "2"}).status, 0);

@@ -38,7 +38,7 @@ TEST_F(StopSignalTest, PrecomputePublishesWhatIsDoneAndTheSameCommandGoesOn) {
     ASSERT_TRUE(WaitForRecords(Path("cache"), published + 96, worker)) << worker.Err();
     worker.Signal(signal);
     const Finished stopped = worker.Wait(kPrompt);
-    EXPECT_EQ(stopped.status, kStoppedExitStatus) << stopped.Text();
+    EXPECT_EQ(stopped.status, 128 + signal) << stopped.Text();
     EXPECT_THAT(stopped.err, AllOf(HasSubstr("stopped"), HasSubstr("run the same command again")));
     const Json info = Info(Path("cache"));
     EXPECT_GE(info["records"].get<uint64_t>(), published + 96);
@@ -60,7 +60,7 @@ TEST_F(StopSignalTest, PrecomputeThroughAServerStopsToo) {
   ASSERT_TRUE(WaitForRecords(server.address(), 96, worker)) << worker.Err();
   worker.Signal(SIGINT);
   const Finished stopped = worker.Wait(kPrompt);
-  EXPECT_EQ(stopped.status, kStoppedExitStatus) << stopped.Text();
+  EXPECT_EQ(stopped.status, 128 + SIGINT) << stopped.Text();
   EXPECT_EQ(Afterimage({"verify", "--cache", server.address()}).status, 0);
 }
 
@@ -86,7 +86,7 @@ TEST_F(StopSignalTest, TheServerEndsStreamsOfATrainerThatGoesOnAfterwards) {
   // A trainer that waits for its server is stopped as well, with its finished steps saved.
   trainer.Signal(SIGTERM);
   const Finished stopped = trainer.Wait(kPrompt);
-  EXPECT_EQ(stopped.status, kStoppedExitStatus) << stopped.Text();
+  EXPECT_EQ(stopped.status, 128 + SIGTERM) << stopped.Text();
   EXPECT_THAT(stopped.out, HasSubstr("stopped; the same command goes on"));
 }
 
@@ -103,7 +103,7 @@ TEST_F(StopSignalTest, PretrainSavesTheFinishedStepsAndGoesOnBitForBit) {
     absl::SleepFor(absl::Milliseconds(300));
     trainer.Signal(signal);
     const Finished stopped = trainer.Wait(kPrompt);
-    ASSERT_EQ(stopped.status, kStoppedExitStatus) << stopped.Text();
+    ASSERT_EQ(stopped.status, 128 + signal) << stopped.Text();
     EXPECT_GT(Losses("stopped").size(), steps);
     steps = Losses("stopped").size();
     EXPECT_LT(steps, expected.size());
@@ -140,7 +140,7 @@ TEST_F(StopSignalTest, SuperviseSavesAndGoesOn) {
     absl::SleepFor(absl::Seconds(1));  // most likely within a step
     trainer.Signal(signal);
     const Finished stopped = trainer.Wait(kPrompt);
-    EXPECT_EQ(stopped.status, kStoppedExitStatus) << stopped.Text();
+    EXPECT_EQ(stopped.status, 128 + signal) << stopped.Text();
   }
 }
 
@@ -152,7 +152,7 @@ TEST_F(StopSignalTest, VerifyStops) {
   absl::SleepFor(absl::Milliseconds(300));
   verify.Signal(SIGINT);
   const Finished stopped = verify.Wait(kPrompt);
-  EXPECT_EQ(stopped.status, kStoppedExitStatus) << stopped.Text();
+  EXPECT_EQ(stopped.status, 128 + SIGINT) << stopped.Text();
   EXPECT_THAT(stopped.err, HasSubstr("stopped after"));
 }
 
@@ -167,7 +167,7 @@ TEST_F(StopSignalTest, KnnStops) {
   absl::SleepFor(absl::Seconds(1));
   knn.Signal(SIGINT);
   const Finished stopped = knn.Wait(kPrompt);
-  EXPECT_EQ(stopped.status, kStoppedExitStatus) << stopped.Text();
+  EXPECT_EQ(stopped.status, 128 + SIGINT) << stopped.Text();
   EXPECT_THAT(stopped.err, HasSubstr("stopped while"));
 }
 

@@ -85,7 +85,7 @@ TEST_F(PretrainTest, AKilledRunRepeatsTheStepsAfterItsLastCheckpoint) {
   ASSERT_THAT(Pretrain(Cached("whole")).status(), IsOk());
   PretrainOptions part = Cached("killed");
   part.steps = 8;
-  part.checkpoint_every = 3;
+  part.checkpoint_every = {3};
   ASSERT_THAT(Pretrain(part).status(), IsOk());
   std::filesystem::remove(Path("killed") +
                           "/checkpoint-8.safetensors");  // as if it had been killed after step 7

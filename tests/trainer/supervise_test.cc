@@ -8,7 +8,9 @@
 #include "gtest/gtest.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temporary_folder.h"
+#include "tests/trainer/run/event_reader.h"
 #include "tests/trainer/small_world.h"
+#include "trainer/checkpoint/checkpoint.h"
 #include "trainer/evaluation/knn_evaluation.h"
 #include "trainer/supervise/supervised_trainer.h"
 
@@ -94,6 +96,26 @@ TEST_F(SuperviseTest, AResumedRunEndsWithTheWeightsOfAnUninterruptedOne) {
   options.lr = 1e-4;
   EXPECT_THAT(TrainSupervised(options).status(),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("\"lr\"")));
+}
+
+TEST_F(SuperviseTest, CurvesGoToTensorBoardAndTheBestStateIsThatOfTheHighestAccuracy) {
+  SupervisedOptions options = Options("run");
+  options.epochs = 3;
+  ASSERT_THAT(TrainSupervised(options).status(), IsOk());
+  size_t num_steps = 0;
+  uint64_t best_step = 0;
+  float best = -1;
+  for (const testing::ReadEvent& event : testing::ReadEventFolder(options.out)) {
+    num_steps += event.tag == "train/loss";
+    if (event.tag != "test/top1" || event.scalar <= best) continue;
+    best = event.scalar;
+    best_step = static_cast<uint64_t>(event.step) + 1;
+  }
+  EXPECT_EQ(num_steps, 12u);
+  EXPECT_GT(best, 0.4f);
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const Checkpoint checkpoint,
+                                  ReadCheckpoint(options.out + "/best.safetensors"));
+  EXPECT_EQ(checkpoint.step, best_step);
 }
 
 TEST_F(SuperviseTest, PicturesWithoutLabelsAndOtherClassesAreRefused) {

@@ -20,6 +20,8 @@ namespace {
 constexpr char kVersionKey[] = "afterimage.checkpoint";
 constexpr char kVersion[] = "1";
 constexpr char kStepKey[] = "step";
+constexpr absl::string_view kPrefix = "checkpoint-";  // of a file's name
+constexpr absl::string_view kSuffix = ".safetensors";
 constexpr absl::string_view kWeights = "weights.";
 constexpr absl::string_view kOptimizer = "optimizer.";
 constexpr absl::string_view kAverage = "average.";
@@ -32,7 +34,7 @@ std::map<uint64_t, std::string> ListCheckpoints(const std::string& folder) {
     const std::string name = entry.path().filename().string();
     absl::string_view text = name;
     uint64_t step = 0;
-    if (absl::ConsumePrefix(&text, "checkpoint-") && absl::ConsumeSuffix(&text, ".safetensors") &&
+    if (absl::ConsumePrefix(&text, kPrefix) && absl::ConsumeSuffix(&text, kSuffix) &&
         absl::SimpleAtoi(text, &step)) {
       found[step] = entry.path().string();
     }
@@ -51,17 +53,24 @@ absl::Status WriteCheckpoint(const std::string& folder, const Checkpoint& checkp
   std::map<std::string, std::string> metadata = checkpoint.values;
   metadata[kVersionKey] = std::string(kVersion);  // g++ 12 warns of the assignment from a literal
   metadata[kStepKey] = absl::StrCat(checkpoint.step);
-  const std::string path = absl::StrCat(folder, "/checkpoint-", checkpoint.step, ".safetensors");
+  const std::string path = CheckpointPath(folder, checkpoint.step);
   AFTERIMAGE_RETURN_IF_ERROR(
       WithContext(SaveTensors(path, tensors, metadata), absl::StrCat("write checkpoint ", path)));
+  PruneCheckpoints(folder, keep);
+  return absl::OkStatus();
+}
 
+std::string CheckpointPath(const std::string& folder, uint64_t step) {
+  return absl::StrCat(folder, "/", kPrefix, step, kSuffix);
+}
+
+void PruneCheckpoints(const std::string& folder, int keep) {
   std::map<uint64_t, std::string> all = ListCheckpoints(folder);
   while (all.size() > static_cast<size_t>(keep)) {
     std::error_code ignored;  // an old checkpoint that stays does no harm
     std::filesystem::remove(all.begin()->second, ignored);
     all.erase(all.begin());
   }
-  return absl::OkStatus();
 }
 
 std::optional<std::string> LatestCheckpoint(const std::string& folder) {
@@ -79,7 +88,8 @@ absl::StatusOr<Checkpoint> ReadCheckpoint(const std::string& path) {
   }
   if (version->second != kVersion) {
     return absl::FailedPreconditionError(absl::StrCat(
-        path, " has checkpoint format version ", version->second, ", this program reads version ", kVersion));
+        path, " has checkpoint format version ", version->second, ", this program reads version ", kVersion,
+        ": go on with the program that wrote it, or begin anew with another --out"));
   }
   Checkpoint checkpoint;
   if (!absl::SimpleAtoi(metadata[kStepKey], &checkpoint.step)) {
@@ -101,6 +111,13 @@ absl::StatusOr<Checkpoint> ReadCheckpoint(const std::string& path) {
   metadata.erase(kStepKey);
   checkpoint.values = std::move(metadata);
   return checkpoint;
+}
+
+absl::StatusOr<Checkpoint> ReadLatestCheckpoint(const std::string& path) {
+  absl::StatusOr<Checkpoint> read = ReadCheckpoint(path);
+  if (!absl::IsDataLoss(read.status())) return read;
+  return absl::DataLossError(absl::StrCat(read.status().message(), ": the checkpoint is not whole; remove ",
+                                          path, " and the run goes on from the one before it"));
 }
 
 absl::Status CopyParameters(const ParameterMap& from, const ParameterMap& to) {

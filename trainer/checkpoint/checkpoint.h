@@ -25,11 +25,20 @@ struct Checkpoint {
 // full; what was there before stays.
 absl::Status WriteCheckpoint(const std::string& folder, const Checkpoint& checkpoint, int keep = 2);
 
+// <folder>/checkpoint-<step>.safetensors
+std::string CheckpointPath(const std::string& folder, uint64_t step);
+
+// Removes all but the last `keep` of the folder's checkpoints.
+void PruneCheckpoints(const std::string& folder, int keep);
+
 // Path of the checkpoint with the highest step in `folder`, if there is one.
 std::optional<std::string> LatestCheckpoint(const std::string& folder);
 
 // DataLoss: not whole. FailedPrecondition: another format version (both told).
 absl::StatusOr<Checkpoint> ReadCheckpoint(const std::string& path);
+
+// As ReadCheckpoint, for a run that goes on from its last one: the errors tell the remedy.
+absl::StatusOr<Checkpoint> ReadLatestCheckpoint(const std::string& path);
 
 // Copies `from` into the parameters of the same name. InvalidArgument names what is missing, extra or of
 // another shape; then nothing has changed.

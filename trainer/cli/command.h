@@ -20,7 +20,7 @@ void AddExportCommand(CLI::App& app, CommandBody& chosen);
 void AddForwardCommand(CLI::App& app, CommandBody& chosen);
 
 // Prints "afterimage-train: <message>" to stderr; 1, or 2 for an argument that cannot be right, or
-// kStoppedExitStatus for a command that was cancelled.
+// StoppedExitStatus() for a command that was cancelled.
 int FailCommand(const absl::Status& status);
 
 }  // namespace afterimage::trainer

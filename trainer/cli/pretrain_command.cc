@@ -24,8 +24,12 @@ int Run(const PretrainOptions& options) {
                 static_cast<unsigned long long>(summary->num_failed),
                 static_cast<unsigned long long>(summary->num_skipped));
   }
+  if (summary->num_skipped_updates > 0) {
+    std::printf(", %llu updates left out for gradients beyond f16",
+                static_cast<unsigned long long>(summary->num_skipped_updates));
+  }
   std::printf("%s\n", summary->stopped ? " (stopped; the same command goes on)" : "");
-  return summary->stopped ? kStoppedExitStatus : 0;
+  return summary->stopped ? StoppedExitStatus() : 0;
 }
 
 void AddInputFlags(CLI::App& command, FeatureInputOptions& input,
@@ -183,13 +187,25 @@ void AddRecipeFlags(CLI::App& command, PretrainOptions& o) {
       ->capture_default_str()
       ->check(CLI::Range(0.0, 0.999999))
       ->group(group);
-  command.add_option("--precision", o.precision, "of matrix products: f32 or bf16")
+  command.add_option("--precision", o.precision, "of matrix products: f32, bf16 or f16")
       ->capture_default_str()
-      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->check(CLI::IsMember({"f32", "bf16", "f16"}))
       ->group(group);
   command.add_option("--seed", o.seed, "of start values, order and drop path")
       ->capture_default_str()
       ->group(group);
+}
+
+void AddIntervalFlag(CLI::App& command, const std::string& flag, StepInterval& interval,
+                     const std::string& help) {
+  command.add_option_function<std::string>(
+      flag,
+      [flag, &interval](const std::string& text) {
+        const absl::StatusOr<StepInterval> parsed = StepInterval::Parse(text);
+        if (!parsed.ok()) throw CLI::ValidationError(flag, std::string(parsed.status().message()));
+        interval = *parsed;
+      },
+      help);
 }
 
 // Opens the recipe that the options name, if any, and sets the flags that were not given.
@@ -227,8 +243,14 @@ void AddPretrainCommand(CLI::App& app, CommandBody& chosen) {
       ->check(CLI::PositiveNumber);
   command->add_option("--device", o.device, "cpu, cuda, cuda:1")->capture_default_str();
   command->add_option("--threads", o.num_threads, "of the arithmetic; 0 = all cores")->capture_default_str();
-  command->add_option("--checkpoint-every", o.checkpoint_every, "steps; 0 = at the end of every epoch")
-      ->capture_default_str();
+  AddIntervalFlag(*command, "--checkpoint-every", o.checkpoint_every, "steps, or as 2epochs (1epoch)");
+  command->add_option("--keep", o.keep, "how many of the last checkpoints stay")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  AddIntervalFlag(*command, "--keep-every", o.keep_every,
+                  "which checkpoints are kept for good in OUT/kept: steps, or as 10epochs");
+  AddIntervalFlag(*command, "--image-every", o.image_every,
+                  "pictures for TensorBoard: steps, or as 2epochs; 0 = none (1epoch)");
   command->add_flag("--resume,!--no-resume", o.resume, "go on from a checkpoint in --out (on)");
   command->callback([command, options, print_config, &chosen] {
     Recipe recipe;

@@ -29,7 +29,7 @@ int Run(const SupervisedOptions& options) {
               static_cast<unsigned long long>(summary->steps), summary->minutes, summary->train_loss);
   if (summary->test_accuracy >= 0) std::printf(", test top-1 %.2f %%", 100 * summary->test_accuracy);
   std::printf("%s\n", summary->stopped ? " (stopped; the same command goes on)" : "");
-  return summary->stopped ? kStoppedExitStatus : 0;
+  return summary->stopped ? StoppedExitStatus() : 0;
 }
 
 }  // namespace

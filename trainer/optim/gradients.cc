@@ -21,4 +21,8 @@ double ClipGradients(const ParameterMap& parameters, double max_norm) {
   return norm;
 }
 
+void DropGradients(const ParameterMap& parameters) {
+  for (const auto& [name, parameter] : parameters) at::Tensor(parameter).mutable_grad() = at::Tensor();
+}
+
 }  // namespace afterimage::trainer

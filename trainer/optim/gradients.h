@@ -10,4 +10,7 @@ namespace afterimage::trainer {
 // nothing.
 double ClipGradients(const ParameterMap& parameters, double max_norm);
 
+// As before any backward.
+void DropGradients(const ParameterMap& parameters);
+
 }  // namespace afterimage::trainer

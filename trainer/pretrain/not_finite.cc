@@ -9,7 +9,6 @@
 #include "absl/strings/str_join.h"
 #include "core/base/files.h"
 #include "core/base/status_macros.h"
-#include "trainer/pretrain/run_folder.h"
 
 namespace afterimage::trainer {
 namespace {
@@ -27,10 +26,8 @@ std::string Remedy(const TrainStep& train_step) {
   train_step.Fill(state);
   for (const auto& [name, weight] : state.weights) {
     if (at::isfinite(weight.detach()).all().item<bool>()) continue;
-    return absl::StrCat(
-        "the weights were not finite before it (", name,
-        "), so that an update has gone wrong: lower --lr, or give --clip-grad, which also stops at the "
-        "step whose gradients are not finite");
+    return absl::StrCat("the weights were not finite before it (", name,
+                        "), so that an update has gone wrong: lower --lr, or give --clip-grad");
   }
   return "the weights before it and the features are finite, so that the student has diverged: lower --lr or "
          "give "
@@ -40,14 +37,15 @@ std::string Remedy(const TrainStep& train_step) {
 }  // namespace
 
 absl::Status ReportNotFinite(const std::string& what, const PretrainPlan& plan, const TrainStep& train_step,
-                             const StepToken& token, const TrainingBatch& batch) {
+                             const RunState& state, const TrainingBatch& batch) {
+  const StepToken& token = state.token;
   const uint64_t step = plan.StepOf(token);
   std::vector<std::string> samples;
   for (const RecordKey& key : batch.keys) samples.push_back(key.ToString());
   const std::string folder = plan.options.out + "/not-finite";
   const Json report = {
       {"step", step}, {"epoch", token.epoch}, {"step_of_epoch", token.next_step}, {"samples", samples}};
-  AFTERIMAGE_RETURN_IF_ERROR(SaveCheckpoint(folder, plan, train_step, token).status());
+  AFTERIMAGE_RETURN_IF_ERROR(WriteCheckpoint(folder, CheckpointOf(plan, train_step, state)));
   AFTERIMAGE_RETURN_IF_ERROR(WriteFileAtomically(folder + "/samples.json", report.dump(2) + "\n"));
   return absl::InternalError(
       absl::StrCat("the ", what, " is not finite at step ", step, " (epoch ", token.epoch, ", step ",

@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "trainer/data/training_batch.h"
 #include "trainer/pretrain/pretrain_plan.h"
+#include "trainer/pretrain/run_folder.h"
 #include "trainer/pretrain/train_step.h"
 
 namespace afterimage::trainer {
@@ -16,6 +17,6 @@ namespace afterimage::trainer {
 // --steps repeats the step alone, and samples.json with the keys of the batch. Returns Internal: the step,
 // some of the keys, whether the weights were finite before it, and the remedy.
 absl::Status ReportNotFinite(const std::string& what, const PretrainPlan& plan, const TrainStep& train_step,
-                             const StepToken& token, const TrainingBatch& batch);
+                             const RunState& state, const TrainingBatch& batch);
 
 }  // namespace afterimage::trainer

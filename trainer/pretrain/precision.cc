@@ -9,7 +9,9 @@ namespace afterimage::trainer {
 absl::StatusOr<Precision> ParsePrecision(absl::string_view name) {
   if (name == "f32") return Precision::kF32;
   if (name == "bf16") return Precision::kBf16;
-  return absl::InvalidArgumentError(absl::StrCat("unknown precision \"", name, "\": f32 and bf16 are known"));
+  if (name == "f16") return Precision::kF16;
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown precision \"", name, "\": f32, bf16 and f16 are known"));
 }
 
 PrecisionScope::PrecisionScope(Precision precision, c10::DeviceType device)
@@ -18,7 +20,7 @@ PrecisionScope::PrecisionScope(Precision precision, c10::DeviceType device)
   was_enabled_ = at::autocast::is_autocast_enabled(device_);
   type_before_ = at::autocast::get_autocast_dtype(device_);
   at::autocast::set_autocast_enabled(device_, true);
-  at::autocast::set_autocast_dtype(device_, at::kBFloat16);
+  at::autocast::set_autocast_dtype(device_, precision_ == Precision::kF16 ? at::kHalf : at::kBFloat16);
   at::autocast::increment_nesting();
 }
 

@@ -9,14 +9,14 @@
 
 namespace afterimage::trainer {
 
-enum class Precision { kF32, kBf16 };
-// "f32", "bf16". InvalidArgument lists them.
+enum class Precision { kF32, kBf16, kF16 };
+// "f32", "bf16", "f16". InvalidArgument lists them.
 absl::StatusOr<Precision> ParsePrecision(absl::string_view name);
 
-// While it lives, in this thread: with kBf16, matrix products and attention take their inputs rounded to
-// bfloat16 (LibTorch's autocast, the same on CPU and CUDA); weights, the residual stream, norms and gradients
-// of weights stay float32. With kF32 nothing. For the forward alone: the backward repeats the types of the
-// forward by itself.
+// While it lives, in this thread: with kBf16 and kF16, matrix products and attention take their inputs
+// rounded to bfloat16 or half (LibTorch's autocast, the same on CPU and CUDA); weights, the residual stream,
+// norms and gradients of weights stay float32. With kF32 nothing. For the forward alone: the backward repeats
+// the types of the forward by itself. The gradients of a forward in half need a LossScaler.
 class PrecisionScope {
  public:
   PrecisionScope(Precision precision, c10::DeviceType device);

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "trainer/data/feature_input.h"
+#include "trainer/run/step_interval.h"
 
 namespace afterimage::trainer {
 
@@ -40,7 +41,7 @@ struct PretrainOptions {
   double drop_path = 0.1;
   double clip_grad = 0;  // largest norm of all gradients together; 0 = no clipping, as in the reference
   double ema = 0;        // decay of the moving average of the weights; 0 = none is kept
-  std::string precision = "f32";  // of matrix products: f32, bf16
+  std::string precision = "f32";  // of matrix products: f32, bf16, f16
   uint64_t seed = 0;
 
   std::string device = "cpu";
@@ -48,8 +49,11 @@ struct PretrainOptions {
       0;  // of LibTorch; 0 = its own choice. Losses are equal bit for bit only between equal counts.
   MissPolicy miss = MissPolicy::kFail;
   uint64_t credit_bytes = 32 << 20;
-  uint64_t checkpoint_every = 0;  // steps; 0 = at the end of every epoch
-  bool resume = true;             // go on from a checkpoint in `out`
+  StepInterval checkpoint_every{1, /*epochs=*/true};
+  StepInterval keep_every;                       // which checkpoints are kept for good; 0 = none
+  int keep = 2;                                  // the last so many checkpoints stay
+  StepInterval image_every{1, /*epochs=*/true};  // pictures in the event file; 0 = none
+  bool resume = true;                            // go on from a checkpoint in `out`
 };
 
 struct PretrainSummary {
@@ -59,14 +63,16 @@ struct PretrainSummary {
   double wait_share = 0;         // of the time spent in steps, the first left out: waiting for input
   uint64_t num_failed = 0;       // samples of this run that had no features
   uint64_t num_skipped = 0;
-  std::string checkpoint;  // path of the last one
-  bool stopped = false;    // by a signal; the same command goes on
+  uint64_t num_skipped_updates = 0;  // of the whole run: gradients that overflowed in half precision
+  std::string checkpoint;            // path of the last one
+  bool stopped = false;              // by a signal; the same command goes on
 };
 
 // Trains to the end, or until a stop is asked for (SIGINT, SIGTERM): then the checkpoint of the last finished
-// step is written. Writes <out>/config.json, metrics.jsonl, checkpoints and summary.json; prints progress to
-// stderr. FailedPrecondition: a checkpoint of another configuration (the key and both values told), feature
-// id, set or order. Internal: a loss that is not finite (not_finite.h says what is left behind).
+// step is written. Writes into <out> what docs/operations/training.md lists; prints progress to stderr.
+// ResourceExhausted: the disk is full, the last state could not be saved. FailedPrecondition: a checkpoint of
+// another configuration (the key and both values told), feature id, set or order. Internal: a loss that is
+// not finite (not_finite.h says what is left behind).
 absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options);
 
 }  // namespace afterimage::trainer

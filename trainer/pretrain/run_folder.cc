@@ -11,12 +11,18 @@
 #include "trainer/pretrain/run_config.h"
 
 namespace afterimage::trainer {
+namespace {
 
-absl::StatusOr<StepToken> GoOn(const PretrainPlan& plan, TrainStep& train_step) {
+constexpr char kEpochKey[] = "epoch";  // of a checkpoint's values: BestEpoch
+
+}  // namespace
+
+absl::StatusOr<RunState> GoOn(const PretrainPlan& plan, TrainStep& train_step) {
   const std::optional<std::string> path =
       plan.options.resume ? LatestCheckpoint(plan.options.out) : std::nullopt;
-  if (!path.has_value()) return plan.start;
-  AFTERIMAGE_ASSIGN_OR_RETURN(Checkpoint checkpoint, ReadCheckpoint(*path));
+  RunState state{.token = plan.start};
+  if (!path.has_value()) return state;
+  AFTERIMAGE_ASSIGN_OR_RETURN(Checkpoint checkpoint, ReadLatestCheckpoint(*path));
   AFTERIMAGE_RETURN_IF_ERROR(WithContext(CheckSameConfig(checkpoint.values["config"], plan.config), *path));
   AFTERIMAGE_ASSIGN_OR_RETURN(const StepToken token, StepToken::Parse(checkpoint.values["step_token"]));
   StepToken expected = plan.start;
@@ -31,19 +37,22 @@ absl::StatusOr<StepToken> GoOn(const PretrainPlan& plan, TrainStep& train_step) 
         "warning: it was written with %s threads, this run has %s: losses will differ in the last bits\n",
         checkpoint.values["threads"].c_str(), threads.c_str());
   }
-  return token;
+  state.token = token;
+  if (checkpoint.values.contains(kEpochKey)) {  // there was none before November 2026
+    AFTERIMAGE_ASSIGN_OR_RETURN(state.epochs, BestEpoch::Parse(checkpoint.values[kEpochKey]));
+  }
+  return state;
 }
 
-absl::StatusOr<std::string> SaveCheckpoint(const std::string& folder, const PretrainPlan& plan,
-                                           const TrainStep& train_step, const StepToken& token) {
+Checkpoint CheckpointOf(const PretrainPlan& plan, const TrainStep& train_step, const RunState& state) {
   Checkpoint checkpoint;
-  checkpoint.step = plan.StepOf(token);
-  train_step.Fill(checkpoint);
+  checkpoint.step = plan.StepOf(state.token);
   checkpoint.values = {{"config", plan.config.dump()},
-                       {"step_token", token.Serialize()},
+                       {"step_token", state.token.Serialize()},
+                       {kEpochKey, state.epochs.Serialize()},
                        {"threads", absl::StrCat(at::get_num_threads())}};
-  AFTERIMAGE_RETURN_IF_ERROR(WriteCheckpoint(folder, checkpoint));
-  return absl::StrCat(folder, "/checkpoint-", checkpoint.step, ".safetensors");
+  train_step.Fill(checkpoint);
+  return checkpoint;
 }
 
 absl::Status WriteConfig(const PretrainPlan& plan) {
@@ -67,6 +76,7 @@ absl::Status WriteSummary(const PretrainPlan& plan, const StepToken& token, cons
                        {"wait_share", summary.wait_share},
                        {"failed_samples", summary.num_failed},
                        {"skipped_samples", summary.num_skipped},
+                       {"skipped_updates", summary.num_skipped_updates},
                        {"threads", at::get_num_threads()},
                        {"device", plan.device.str()},
                        {"stopped", summary.stopped},

@@ -1,9 +1,11 @@
 #include "trainer/pretrain/train_step.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -14,6 +16,11 @@
 #include "trainer/optim/gradients.h"
 
 namespace afterimage::trainer {
+namespace {
+
+constexpr char kLossScaleKey[] = "loss_scale";  // of a checkpoint's values
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<TrainStep>> TrainStep::Create(const PretrainPlan& plan) {
   AFTERIMAGE_ASSIGN_OR_RETURN(Student student, Student::Create(plan.vit, plan.alignment, plan.options.seed));
@@ -28,6 +35,7 @@ TrainStep::TrainStep(const PretrainPlan& plan, Student student)
                                          .beta2 = plan.options.beta2,
                                          .weight_decay = plan.options.weight_decay}) {
   if (plan.options.ema > 0) average_.emplace(student_.parameters(), plan.options.ema);
+  if (plan.precision == Precision::kF16) scaler_.emplace();
 }
 
 at::Tensor TrainStep::Loss(const TrainingBatch& batch, int64_t begin, int64_t size,
@@ -63,23 +71,45 @@ absl::StatusOr<float> TrainStep::Gradients(const TrainingBatch& batch, uint64_t 
       const int64_t size = (part + 1) * batch.size / num_parts - begin;
       at::Tensor loss = Loss(batch, begin, size, drop_path);
       if (num_parts > 1) loss = loss * (static_cast<double>(size) / static_cast<double>(batch.size));
-      loss.backward();
+      (scaler_.has_value() ? scaler_->Scaled(loss) : loss).backward();
       sum = sum.defined() ? sum + loss.detach() : loss.detach();
     }
     return sum.item<float>();
   });
 }
 
-absl::StatusOr<std::optional<double>> TrainStep::Update(double lr) {
-  return RunTorch([&]() -> std::optional<double> {
-    std::optional<double> norm;
-    if (plan_.options.clip_grad > 0) {
-      norm = ClipGradients(student_.parameters(), plan_.options.clip_grad);
-      if (!std::isfinite(*norm)) return norm;
+absl::StatusOr<UpdateResult> TrainStep::Update(double lr) {
+  return RunTorch([&] {
+    using Outcome = UpdateResult::Outcome;
+    const bool finite = !scaler_.has_value() || scaler_->Unscale(student_.parameters());
+    if (scaler_.has_value()) {
+      if (!finite && scaler_->exhausted())
+        return UpdateResult{.outcome = Outcome::kNotFinite, .gradient_norm = std::nan("")};
+      scaler_->Update(finite);
     }
+    if (!finite) {
+      DropGradients(student_.parameters());
+      return UpdateResult{.outcome = Outcome::kSkipped, .gradient_norm = std::nan("")};
+    }
+    constexpr double kNoClipping = std::numeric_limits<double>::infinity();
+    const double most = plan_.options.clip_grad > 0 ? plan_.options.clip_grad : kNoClipping;
+    const double norm = ClipGradients(student_.parameters(), most);
+    if (!std::isfinite(norm)) return UpdateResult{.outcome = Outcome::kNotFinite, .gradient_norm = norm};
     optimizer_.Step(lr);
     if (average_.has_value()) average_->Update();
-    return norm;
+    return UpdateResult{.gradient_norm = norm};
+  });
+}
+
+absl::StatusOr<at::Tensor> TrainStep::PredictHighest(const at::Tensor& pixels,
+                                                     const at::Tensor& visible) const {
+  return RunTorch([&] {
+    const c10::NoGradGuard no_grad;
+    const PrecisionScope scope(plan_.precision, plan_.device.type());
+    return student_.Predict(pixels.to(plan_.device), visible.to(plan_.device), /*drop_path=*/{})
+        .back()
+        .to(at::kCPU, at::kFloat)
+        .contiguous();
   });
 }
 
@@ -87,6 +117,7 @@ void TrainStep::Fill(Checkpoint& checkpoint) const {
   checkpoint.weights = student_.parameters();
   checkpoint.optimizer = optimizer_.State();
   if (average_.has_value()) checkpoint.average = average_->values();
+  if (scaler_.has_value()) checkpoint.values[kLossScaleKey] = scaler_->Serialize();
 }
 
 absl::Status TrainStep::Load(const Checkpoint& checkpoint) {
@@ -94,6 +125,11 @@ absl::Status TrainStep::Load(const Checkpoint& checkpoint) {
   if (average_.has_value()) {
     AFTERIMAGE_RETURN_IF_ERROR(
         WithContext(CopyParameters(checkpoint.average, average_->values()), "average of the weights"));
+  }
+  if (scaler_.has_value()) {
+    const auto scale = checkpoint.values.find(kLossScaleKey);
+    if (scale == checkpoint.values.end()) return absl::InvalidArgumentError("the loss scale is missing");
+    AFTERIMAGE_ASSIGN_OR_RETURN(scaler_, LossScaler::Parse(scale->second));
   }
   return optimizer_.LoadState(checkpoint.optimizer);
 }

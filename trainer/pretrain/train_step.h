@@ -11,10 +11,22 @@
 #include "trainer/data/training_batch.h"
 #include "trainer/model/student.h"
 #include "trainer/optim/adamw.h"
+#include "trainer/optim/loss_scaler.h"
 #include "trainer/optim/weight_average.h"
 #include "trainer/pretrain/pretrain_plan.h"
 
 namespace afterimage::trainer {
+
+// What became of an update.
+struct UpdateResult {
+  enum class Outcome {
+    kDone,
+    kSkipped,    // gradients overflowed in half precision: they are dropped, the next loss is scaled by less
+    kNotFinite,  // the gradients are not finite, and precision is not the reason; nothing has changed
+  };
+  Outcome outcome = Outcome::kDone;
+  double gradient_norm = 0;  // of all together, before clipping; finite where the update was done
+};
 
 // Holds all that training changes. Nothing else than the weights, their average, the optimiser's state and
 // the number of the step affects what a step does. One thread at a time.
@@ -27,11 +39,16 @@ class TrainStep {
   // its gradients are added to the student's. `step` of the run says which paths are dropped.
   absl::StatusOr<float> Gradients(const TrainingBatch& batch, uint64_t step);
   // One update at this learning rate, with clipped gradients where the options say so; the gradients are gone
-  // afterwards. Returns the norm of the gradients before clipping; where that is not finite, nothing has
-  // changed.
-  absl::StatusOr<std::optional<double>> Update(double lr);
+  // afterwards unless they were not finite.
+  absl::StatusOr<UpdateResult> Update(double lr);
+  // With Precision::kF16.
+  const std::optional<LossScaler>& scaler() const { return scaler_; }
 
-  // Weights, their average and the optimiser's state, sharing memory.
+  // What the student says of samples as in TrainingBatch (any number of them, no drop path): the prediction
+  // of the highest level, float [B, 1 + n, D] on the CPU.
+  absl::StatusOr<at::Tensor> PredictHighest(const at::Tensor& pixels, const at::Tensor& visible) const;
+
+  // Weights, their average and the optimiser's state, sharing memory; of `values` the loss scale.
   void Fill(Checkpoint& checkpoint) const;
   // InvalidArgument names what is missing, extra or of another shape.
   absl::Status Load(const Checkpoint& checkpoint);
@@ -45,6 +62,7 @@ class TrainStep {
   Student student_;
   AdamW optimizer_;
   std::optional<WeightAverage> average_;
+  std::optional<LossScaler> scaler_;
 };
 
 }  // namespace afterimage::trainer

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <memory>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -23,6 +24,11 @@
 #include "trainer/model/weights_file.h"
 #include "trainer/optim/adamw.h"
 #include "trainer/optim/schedule.h"
+#include "trainer/run/best_epoch.h"
+#include "trainer/run/checkpoint_keeper.h"
+#include "trainer/run/message_box.h"
+#include "trainer/run/run_records.h"
+#include "trainer/run/step_clock.h"
 
 namespace afterimage::trainer {
 namespace {
@@ -37,7 +43,7 @@ class SupervisedTrainer {
  private:
   Json Configuration() const;
   absl::Status Resume();
-  absl::Status Save();
+  Checkpoint State() const;
   // The network as the exported file holds it: rounded to its type.
   VitWeights Rounded() const;
   double RateAt(double epoch);
@@ -53,6 +59,8 @@ class SupervisedTrainer {
   at::Tensor mean_, deviation_;
   std::unique_ptr<AdamW> optimizer_;
   uint64_t step_ = 0;
+  BestEpoch epochs_;
+  bool resumed_ = false;
   absl::Time start_;
   double elapsed_before_ = 0;  // seconds, in the parts that ended with a checkpoint
   double warmup_ended_ = -1;   // seconds; with a duration only
@@ -128,7 +136,7 @@ absl::Status SupervisedTrainer::Prepare() {
 absl::Status SupervisedTrainer::Resume() {
   const std::optional<std::string> path = LatestCheckpoint(options_.out);
   if (!path.has_value()) return absl::OkStatus();
-  AFTERIMAGE_ASSIGN_OR_RETURN(Checkpoint checkpoint, ReadCheckpoint(*path));
+  AFTERIMAGE_ASSIGN_OR_RETURN(Checkpoint checkpoint, ReadLatestCheckpoint(*path));
   const Json before = Json::parse(checkpoint.values["config"], nullptr, false);
   const Json now = Configuration();
   for (const auto& [key, value] : now.items()) {
@@ -140,6 +148,10 @@ absl::Status SupervisedTrainer::Resume() {
   AFTERIMAGE_RETURN_IF_ERROR(WithContext(CopyParameters(checkpoint.weights, weights_.parameters), *path));
   AFTERIMAGE_RETURN_IF_ERROR(WithContext(optimizer_->LoadState(checkpoint.optimizer), *path));
   step_ = checkpoint.step;
+  resumed_ = true;
+  if (checkpoint.values.contains("epoch")) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(epochs_, BestEpoch::Parse(checkpoint.values["epoch"]));
+  }
   if (!absl::SimpleAtod(checkpoint.values["elapsed_seconds"], &elapsed_before_) ||
       !absl::SimpleAtod(checkpoint.values["warmup_ended_seconds"], &warmup_ended_)) {
     return absl::DataLossError(absl::StrCat(*path, ": the elapsed time is missing"));
@@ -148,15 +160,16 @@ absl::Status SupervisedTrainer::Resume() {
   return absl::OkStatus();
 }
 
-absl::Status SupervisedTrainer::Save() {
+Checkpoint SupervisedTrainer::State() const {
   Checkpoint checkpoint;
   checkpoint.step = step_;
   checkpoint.weights = weights_.parameters;
   checkpoint.optimizer = optimizer_->State();
   checkpoint.values = {{"config", Configuration().dump()},
+                       {"epoch", epochs_.Serialize()},
                        {"elapsed_seconds", DecimalText(Elapsed())},
                        {"warmup_ended_seconds", DecimalText(warmup_ended_)}};
-  return WriteCheckpoint(options_.out, checkpoint);
+  return checkpoint;
 }
 
 VitWeights SupervisedTrainer::Rounded() const {
@@ -196,6 +209,16 @@ absl::StatusOr<SupervisedSummary> SupervisedTrainer::Run() {
                      .unit = "images",
                      .total = timed ? 0 : options_.epochs * per_epoch * options_.batch_size,
                      .already_done = step_ * options_.batch_size});
+  MessageBox messages;
+  AFTERIMAGE_ASSIGN_OR_RETURN(const auto records,
+                              RunRecords::Open({.folder = options_.out,
+                                                .next_step = step_,
+                                                .last_step = timed ? 0 : options_.epochs * per_epoch,
+                                                .messages = &messages}));
+  CheckpointKeeper keeper({.folder = options_.out, .messages = &messages});
+  const auto keep = [this] { return CheckpointKeeper::Keep{.best = epochs_.best_step() == step_}; };
+  if (resumed_) AFTERIMAGE_RETURN_IF_ERROR(keeper.Resume(step_, keep()));
+  StepClock clock(options_.batch_size);
   start_ = absl::Now();
   SupervisedSummary summary;
   double loss_sum = 0;
@@ -207,7 +230,9 @@ absl::StatusOr<SupervisedSummary> SupervisedTrainer::Run() {
     const double lr = RateAt(epoch);
 
     // 2. A batch of views, made in the background.
+    clock.BeginStep();
     AFTERIMAGE_ASSIGN_OR_RETURN(const LabelledViewLoader::Batch* batch, loader_->Next());
+    clock.InputIsReady();
     const at::Tensor pixels =
         at::from_blob(const_cast<uint8_t*>(batch->pixels.data()), {batch_size, size, size, 3}, at::kByte);
     const at::Tensor labels =
@@ -223,18 +248,30 @@ absl::StatusOr<SupervisedSummary> SupervisedTrainer::Run() {
     loss.backward();
     optimizer_->Step(lr);
     loader_->Release(batch);
-    ++step_;
+    const double value = loss.item<double>();
+    clock.EndStep();
 
     // 4. What people see.
-    const double value = loss.item<double>();
     if (!std::isfinite(value))
       return absl::InternalError(absl::StrCat("the loss is not finite at step ", step_));
+    records->Step({.step = step_,
+                   .epoch = epoch,
+                   .loss = static_cast<float>(value),
+                   .lr = lr,
+                   .images_per_second = clock.step_images_per_second(),
+                   .wait_share = clock.step_wait_share(),
+                   .num_samples = options_.batch_size});
+    ++step_;
+    epochs_.Add(value, options_.batch_size);
     loss_sum += value;
     ++loss_count;
-    std::string detail = absl::StrFormat("epoch %.2f  loss %.4f  lr %.2e", epoch,
-                                         loss_sum / static_cast<double>(loss_count), lr);
+    std::string detail =
+        absl::StrFormat("epoch %.2f  loss %.4f  lr %.2e  input wait %.1f %%", epoch,
+                        loss_sum / static_cast<double>(loss_count), lr, 100 * clock.wait_share());
     if (timed)
       absl::StrAppend(&detail, "  left ", HumanDuration(options_.duration - absl::Seconds(Elapsed())));
+    records->FlushNowAndThen();
+    messages.Print(progress);
     progress.Update(step_ * options_.batch_size, detail);
 
     if (step_ % per_epoch != 0) continue;
@@ -242,14 +279,25 @@ absl::StatusOr<SupervisedSummary> SupervisedTrainer::Run() {
     progress.Message(absl::StrFormat("epoch %d  loss %.4f  test top-1 %.2f %%  after %.1f min",
                                      step_ / per_epoch, loss_sum / static_cast<double>(loss_count),
                                      100 * accuracy, Elapsed() / 60));
-    AFTERIMAGE_RETURN_IF_ERROR(Save());
+    if (accuracy >= 0) {
+      epochs_.EndWith(step_, -accuracy);
+      records->Values(step_ - 1, std::vector<NamedValue>{{"test/top1", accuracy}});
+    } else {
+      epochs_.End(step_);
+    }
+    records->TryFlush();
+    AFTERIMAGE_RETURN_IF_ERROR(keeper.Save(State(), keep()));
     summary.train_loss = loss_sum / static_cast<double>(loss_count);
     loss_sum = 0;
     loss_count = 0;
   }
   progress.Finish();
   if (loss_count > 0) summary.train_loss = loss_sum / static_cast<double>(loss_count);
-  AFTERIMAGE_RETURN_IF_ERROR(Save());
+  const absl::Status recorded = records->Flush();
+  const absl::StatusOr<std::string> last = keeper.Finish(State(), keep());
+  messages.Print(progress);
+  if (!last.ok()) return LastStateLost(last.status(), options_.out);
+  AFTERIMAGE_RETURN_IF_ERROR(recorded);
 
   summary.stopped = !Finished();
   summary.steps = step_;

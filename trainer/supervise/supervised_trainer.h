@@ -13,7 +13,7 @@ namespace afterimage::trainer {
 struct SupervisedOptions {
   std::string images;       // a labelled source
   std::string test_images;  // empty = no evaluation
-  std::string out;          // folder: model.safetensors, summary.json, checkpoint-<step>.safetensors
+  std::string out;          // folder: model.safetensors, and what docs/operations/training.md lists
 
   int64_t image_size = 28;
   int64_t patch_size = 4;

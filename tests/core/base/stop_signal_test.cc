@@ -23,8 +23,19 @@ TEST_F(StopSignalTest, FirstSignalSetsTheFlag) {
   EXPECT_TRUE(StopRequested());
 }
 
+TEST_F(StopSignalTest, TheExitStatusIsThatOfTheFirstSignal) {
+  InstallStopSignalHandlers();
+  raise(SIGTERM);
+  RequestStop();
+  EXPECT_EQ(StoppedExitStatus(), 143);
+  ResetStopForTest();
+  raise(SIGINT);
+  EXPECT_EQ(StoppedExitStatus(), 130);
+}
+
 TEST_F(StopSignalTest, RequestStopActsAsASignal) {
   RequestStop();
+  EXPECT_EQ(StoppedExitStatus(), 130);
   EXPECT_TRUE(StopRequested());
   EXPECT_TRUE(WaitForStop(0));
 }

@@ -3,6 +3,7 @@
 
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/progress.h"
@@ -16,10 +17,13 @@ class MessageBox {
     std::lock_guard lock(mutex_);
     texts_.push_back(text);
   }
-  void Print(Progress& progress) {
+  // What has come since the last call.
+  std::vector<std::string> Take() {
     std::lock_guard lock(mutex_);
-    for (const std::string& text : texts_) progress.Message(text);
-    texts_.clear();
+    return std::exchange(texts_, {});
+  }
+  void Print(Progress& progress) {
+    for (const std::string& text : Take()) progress.Message(text);
   }
 
  private:

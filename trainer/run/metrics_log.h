@@ -1,0 +1,55 @@
+// metrics.jsonl of a run: one line per step.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "trainer/run/append_file.h"
+
+namespace afterimage::trainer {
+
+struct StepMetrics {
+  uint64_t step = 0;  // of the run, from 0
+  double epoch = 0;
+  float loss = 0;
+  double lr = 0;
+  double images_per_second = 0;
+  double wait_share = 0;
+  uint64_t num_samples = 0;             // with weight one
+  std::optional<double> gradient_norm;  // before clipping; where it was taken; not finite with `overflow`
+  double loss_scale = 0;                // of half precision, after the step; 0 = none
+  bool overflow = false;                // the update was left out for gradients beyond half precision
+};
+
+// A number with a name, e.g. {"test_top1", 0.71}.
+struct NamedValue {
+  std::string name;
+  double value = 0;
+};
+
+// {"step":0,"epoch":0,"loss":0.98,"loss_hex":"0x1.f5c28ep-1",…}: the hexadecimal form is exact. Not
+// thread-safe.
+class MetricsLog {
+ public:
+  // Keeps the lines of the steps before `next_step`: a resumed run writes the later ones again.
+  static absl::StatusOr<std::unique_ptr<MetricsLog>> Open(const std::string& path, uint64_t next_step);
+
+  void Step(const StepMetrics& metrics);
+  // {"step":…,"end_of_epoch":…,"running_digest":"…","mean_loss":…}
+  void EndOfEpoch(uint64_t step, uint64_t epoch, const std::string& running_digest, double mean_loss);
+  // {"step":…,"<name>":…,…}: what is measured now and then. `step` is the last one done.
+  void Values(uint64_t step, std::span<const NamedValue> values);
+  // ResourceExhausted when the disk is full; the lines are kept for the next call.
+  absl::Status Flush() { return file_->Flush(); }
+
+ private:
+  explicit MetricsLog(std::unique_ptr<AppendFile> file) : file_(std::move(file)) {}
+  const std::unique_ptr<AppendFile> file_;
+};
+
+}  // namespace afterimage::trainer
