@@ -35,12 +35,19 @@ fs::path FolderOf(const SetFolder& folder, const UnitLease& lease) {
          absl::StrCat(lease.unit.ToString(), ".", FileNameOf(lease.worker), "-", lease.token.substr(0, 8));
 }
 
+// The disk begins to write while the teacher still computes, so that little is left for the sync at the end.
+rocksdb::EnvOptions EarlyWriteback() {
+  rocksdb::EnvOptions options;
+  options.bytes_per_sync = 1 << 20;
+  return options;
+}
+
 }  // namespace
 
 struct ContributionWriter::Table {
   // The pages stay in the cache: a training often follows, and the kernel knows best what else it needs.
   explicit Table(const rocksdb::Options& options)
-      : writer(rocksdb::EnvOptions(), options, /*column_family=*/nullptr, /*invalidate_page_cache=*/false) {}
+      : writer(EarlyWriteback(), options, /*column_family=*/nullptr, /*invalidate_page_cache=*/false) {}
 
   absl::Status Put(const std::string& key, const rocksdb::Slice& value) {
     return FromRocksDb(writer.Put(key, value), absl::StrCat("write ", path.string()));

@@ -9,7 +9,7 @@ namespace {
 
 class FolderSource : public ListedSource {
  public:
-  FolderSource(const std::string& root, std::vector<ImageEntry> entries, std::vector<std::string> class_names)
+  FolderSource(const std::string& root, EntryList entries, std::vector<std::string> class_names)
       : ListedSource("folder " + root, std::move(entries), std::move(class_names)), root_(root) {}
 
   absl::StatusOr<std::string> Read(size_t index) const override {
@@ -22,21 +22,18 @@ class FolderSource : public ListedSource {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ImageSource>> OpenFolderSource(const std::string& root,
-                                                              std::vector<std::string> paths, size_t limit) {
-  std::vector<ImageEntry> entries;
-  std::vector<std::string> class_of_entry;
-  entries.reserve(paths.size());
-  class_of_entry.reserve(paths.size());
-  for (std::string& path : paths) {
+absl::StatusOr<std::unique_ptr<ImageSource>> OpenFolderSource(const std::string& root, EntryList paths,
+                                                              size_t limit) {
+  ClassLabels labels;
+  for (size_t i = 0; i < paths.size(); ++i) {
     // root/class/…/file: the first folder, as torchvision's ImageFolder.
+    const absl::string_view path = paths.name(i);
     const size_t slash = path.find('/');
-    class_of_entry.push_back(slash == std::string::npos ? "" : path.substr(0, slash));
-    entries.push_back({std::move(path), std::nullopt});
+    labels.Add(slash == absl::string_view::npos ? "" : path.substr(0, slash));
   }
-  std::vector<std::string> class_names = AssignClassLabels(class_of_entry, entries);
-  if (limit > 0 && entries.size() > limit) entries.resize(limit);
-  return std::make_unique<FolderSource>(root, std::move(entries), std::move(class_names));
+  if (limit > 0) paths.Truncate(limit);
+  std::vector<std::string> class_names = labels.Assign(paths);
+  return std::make_unique<FolderSource>(root, std::move(paths), std::move(class_names));
 }
 
 }  // namespace afterimage::image_internal

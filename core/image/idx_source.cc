@@ -23,8 +23,7 @@ constexpr char kGreyMagic[] = {0, 0, 8, 3};
 constexpr char kColorMagic[] = {0, 0, 8, 4};
 constexpr size_t kMagicBytes = 4;
 
-// A gzip file is unpacked into memory.
-constexpr uint64_t kMaxUnpackedBytes = uint64_t{4} << 30;
+constexpr uint64_t kPieceBytes = 1 << 20;  // of unpacking
 
 bool HasMagic(const std::string& bytes, const char (&magic)[kMagicBytes]) {
   return absl::StartsWith(bytes, absl::string_view(magic, kMagicBytes));
@@ -113,32 +112,51 @@ absl::StatusOr<std::string> ReadLabels(const std::string& path, uint64_t num_ima
   return reader->Read(num_labels);
 }
 
-class IdxSource : public ListedSource {
+// Names are numbers: nothing is kept per image but its label.
+class IdxSource : public ImageSource {
  public:
-  // The images are in `file` behind its header, or (unpacked, without header) in `content`.
-  IdxSource(const std::string& path, IdxHeader header, std::vector<ImageEntry> entries,
-            std::vector<std::string> class_names, std::unique_ptr<RandomAccessFile> file, std::string content)
-      : ListedSource("idx file " + path, std::move(entries), std::move(class_names)),
+  // The images are in `file` from `offset` on. `labels`: a byte for each, or empty.
+  IdxSource(const std::string& path, IdxHeader header, uint64_t num_images, std::string labels,
+            std::vector<std::string> class_names, std::unique_ptr<RandomAccessFile> file, uint64_t offset)
+      : path_(path),
+        file_name_(fs::path(path).filename().string()),
         header_(header),
+        num_images_(num_images),
+        labels_(std::move(labels)),
+        class_names_(std::move(class_names)),
         file_(std::move(file)),
-        content_(std::move(content)),
+        offset_(offset),
         // Part of the image key of every idx picture: frozen.
         prefix_(absl::StrCat(header.channels == 3 ? "P6\n" : "P5\n", header.width, " ", header.height,
                              "\n255\n")) {}
 
+  size_t size() const override { return num_images_; }
+  ImageEntry entry(size_t index) const override {
+    ImageEntry entry{absl::StrCat(file_name_, "#", index), std::nullopt};
+    if (!labels_.empty()) entry.label = static_cast<uint8_t>(labels_[index]);
+    return entry;
+  }
+  const std::vector<std::string>& class_names() const override { return class_names_; }
+  std::string Description() const override {
+    return Describe("idx file " + path_, size(), class_names_.size());
+  }
+
   absl::StatusOr<std::string> Read(size_t index) const override {
     const uint64_t image_bytes = header_.ImageBytes();
-    if (file_ == nullptr)
-      return absl::StrCat(prefix_, absl::string_view(content_).substr(index * image_bytes, image_bytes));
     AFTERIMAGE_ASSIGN_OR_RETURN(const std::string pixels,
-                                file_->ReadAt(header_.length_bytes + index * image_bytes, image_bytes));
+                                file_->ReadAt(offset_ + index * image_bytes, image_bytes));
     return absl::StrCat(prefix_, pixels);
   }
 
  private:
+  const std::string path_;
+  const std::string file_name_;
   const IdxHeader header_;
+  const uint64_t num_images_;
+  const std::string labels_;
+  const std::vector<std::string> class_names_;
   const std::unique_ptr<RandomAccessFile> file_;
-  const std::string content_;
+  const uint64_t offset_;
   const std::string prefix_;
 };
 
@@ -159,14 +177,18 @@ absl::Status CheckLength(const RandomAccessFile& file, const IdxHeader& header) 
   return absl::OkStatus();
 }
 
-// Unpacks the first `num_images`; all of them must be followed by the end.
-absl::StatusOr<std::string> Unpack(GzipReader& reader, const std::string& path, const IdxHeader& header,
-                                   uint64_t num_images) {
-  if (header.ImageBytes() > kMaxUnpackedBytes / num_images) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, " unpacks to more than ", kMaxUnpackedBytes, " bytes of memory: gunzip it first"));
-  }
-  AFTERIMAGE_ASSIGN_OR_RETURN(std::string content, reader.Read(num_images * header.ImageBytes()));
+// Unpacks the first `num_images` into a temporary file; all of them must be followed by the end.
+absl::StatusOr<std::unique_ptr<RandomAccessFile>> Unpack(GzipReader& reader, const std::string& path,
+                                                         const IdxHeader& header, uint64_t num_images) {
+  uint64_t images_left = num_images;
+  const uint64_t images_per_piece = std::max<uint64_t>(1, kPieceBytes / header.ImageBytes());
+  const auto next_piece = [&]() -> absl::StatusOr<std::string> {
+    const uint64_t images = std::min(images_left, images_per_piece);
+    images_left -= images;
+    return reader.Read(images * header.ImageBytes());
+  };
+  AFTERIMAGE_ASSIGN_OR_RETURN(std::unique_ptr<RandomAccessFile> content,
+                              RandomAccessFile::WriteTemporary(path, next_piece));
   if (num_images == header.num_images) {
     AFTERIMAGE_ASSIGN_OR_RETURN(const bool at_end, reader.AtEnd());
     if (!at_end) {
@@ -199,10 +221,10 @@ absl::StatusOr<std::unique_ptr<ImageSource>> OpenIdxSource(const std::string& pa
   AFTERIMAGE_ASSIGN_OR_RETURN(auto file, RandomAccessFile::Open(path));
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::string head, file->ReadAt(0, kMagicBytes));
   const uint64_t num_images = limit > 0 ? std::min<uint64_t>(limit, header.num_images) : header.num_images;
-  std::string content;
+  uint64_t offset = header.length_bytes;
   if (absl::StartsWith(head, "\x1f\x8b")) {
-    AFTERIMAGE_ASSIGN_OR_RETURN(content, Unpack(*reader, path, header, num_images));
-    file.reset();
+    AFTERIMAGE_ASSIGN_OR_RETURN(file, Unpack(*reader, path, header, num_images));
+    offset = 0;
   } else {
     AFTERIMAGE_RETURN_IF_ERROR(CheckLength(*file, header));
   }
@@ -215,14 +237,8 @@ absl::StatusOr<std::unique_ptr<ImageSource>> OpenIdxSource(const std::string& pa
     for (const char label : labels) largest = std::max(largest, static_cast<uint8_t>(label));
     for (int label = 0; label <= largest; ++label) class_names.push_back(absl::StrCat(label));
   }
-  const std::string name = fs::path(path).filename().string();
-  std::vector<ImageEntry> entries(num_images);
-  for (uint64_t i = 0; i < num_images; ++i) {
-    entries[i].name = absl::StrCat(name, "#", i);
-    if (!labels.empty()) entries[i].label = static_cast<uint8_t>(labels[i]);
-  }
-  return std::make_unique<IdxSource>(path, header, std::move(entries), std::move(class_names),
-                                     std::move(file), std::move(content));
+  return std::make_unique<IdxSource>(path, header, num_images, std::move(labels), std::move(class_names),
+                                     std::move(file), offset);
 }
 
 }  // namespace afterimage::image_internal

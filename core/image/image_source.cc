@@ -7,7 +7,6 @@
 #include <system_error>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -32,23 +31,11 @@ bool HasImageSuffix(absl::string_view name) {
   return false;
 }
 
-std::string ListedSource::Description() const {
-  std::string digits = absl::StrCat(entries_.size());
+std::string Describe(absl::string_view what, size_t num_images, size_t num_classes) {
+  std::string digits = absl::StrCat(num_images);
   for (size_t i = digits.size(); i > 3; i -= 3) digits.insert(i - 3, ",");
-  const std::string classes = class_names_.empty() ? "" : absl::StrCat(", ", class_names_.size(), " classes");
-  return absl::StrCat(what_, " (", digits, entries_.size() == 1 ? " image" : " images", classes, ")");
-}
-
-std::vector<std::string> AssignClassLabels(const std::vector<std::string>& class_of_entry,
-                                           std::vector<ImageEntry>& entries) {
-  std::vector<std::string> names = class_of_entry;
-  std::sort(names.begin(), names.end());
-  names.erase(std::unique(names.begin(), names.end()), names.end());
-  if (names.empty() || names.front().empty()) return {};
-  absl::flat_hash_map<std::string, int32_t> label_of;
-  for (size_t i = 0; i < names.size(); ++i) label_of[names[i]] = static_cast<int32_t>(i);
-  for (size_t i = 0; i < entries.size(); ++i) entries[i].label = label_of[class_of_entry[i]];
-  return names;
+  const std::string classes = num_classes == 0 ? "" : absl::StrCat(", ", num_classes, " classes");
+  return absl::StrCat(what, " (", digits, num_images == 1 ? " image" : " images", classes, ")");
 }
 
 }  // namespace image_internal
@@ -64,7 +51,7 @@ constexpr char kLookedFor[] =
 
 // What a folder holds of each kind; paths relative to it.
 struct FolderContents {
-  std::vector<std::string> images;
+  image_internal::EntryList images;
   std::vector<std::string> tars;
   std::vector<std::string> idx;
 };
@@ -87,7 +74,7 @@ absl::Status ListFolder(const fs::path& folder, const std::string& prefix, std::
     } else if (!iterator->is_regular_file(kind_error)) {
       continue;
     } else if (HasImageSuffix(name)) {
-      contents.images.push_back(path);
+      contents.images.Add(path);
     } else if (absl::EndsWithIgnoreCase(name, ".tar")) {
       contents.tars.push_back(path);
     } else if (absl::StrContains(name, "idx") &&
@@ -104,9 +91,9 @@ absl::StatusOr<std::unique_ptr<ImageSource>> OpenFolder(const std::string& path,
   FolderContents contents;
   std::set<fs::path> open_folders;
   AFTERIMAGE_RETURN_IF_ERROR(ListFolder(path, "", open_folders, contents));
-  for (auto* paths : {&contents.images, &contents.tars, &contents.idx})
-    std::sort(paths->begin(), paths->end());
-  const int num_kinds = !contents.images.empty() + !contents.tars.empty() + !contents.idx.empty();
+  contents.images.SortByName();
+  for (auto* paths : {&contents.tars, &contents.idx}) std::sort(paths->begin(), paths->end());
+  const int num_kinds = (contents.images.size() > 0) + !contents.tars.empty() + !contents.idx.empty();
   if (num_kinds == 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("no images in the folder ", path, ": looked for ", kLookedFor));
@@ -124,7 +111,7 @@ absl::StatusOr<std::unique_ptr<ImageSource>> OpenFolder(const std::string& path,
           absl::StrAppend(out, (fs::path(path) / name).string());
         })));
   }
-  if (!contents.images.empty())
+  if (contents.images.size() > 0)
     return image_internal::OpenFolderSource(path, std::move(contents.images), limit);
   if (!contents.idx.empty())
     return image_internal::OpenIdxSource((fs::path(path) / contents.idx.front()).string(), limit);

@@ -31,7 +31,7 @@ class ImageSource {
   virtual ~ImageSource() = default;
 
   virtual size_t size() const = 0;
-  virtual const ImageEntry& entry(size_t index) const = 0;
+  virtual ImageEntry entry(size_t index) const = 0;
   virtual const std::vector<std::string>& class_names() const = 0;
 
   // The encoded file. NotFound when it has gone, DataLoss when a tar has been cut or changed.

@@ -5,10 +5,14 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
+#include "core/base/status_macros.h"
 
 namespace afterimage::image_internal {
 
@@ -36,6 +40,34 @@ absl::StatusOr<std::unique_ptr<RandomAccessFile>> RandomAccessFile::Open(const s
   const FileStamp stamp{static_cast<uint64_t>(information.st_size),
                         int64_t{information.st_mtim.tv_sec} * 1000000000 + information.st_mtim.tv_nsec};
   return std::unique_ptr<RandomAccessFile>(new RandomAccessFile(path, fd, stamp));
+}
+
+absl::StatusOr<std::unique_ptr<RandomAccessFile>> RandomAccessFile::WriteTemporary(
+    const std::string& path, const std::function<absl::StatusOr<std::string>()>& next) {
+  std::error_code no_folder;
+  const std::string folder = std::filesystem::temp_directory_path(no_folder).string();
+  const std::string what = absl::StrCat("unpack ", path, " in (TMPDIR names another folder)");
+  if (no_folder) return ErrnoStatus(no_folder.value(), what, folder);
+  std::string name = folder + "/afterimage-XXXXXX";
+  const int fd = mkostemp(name.data(), O_CLOEXEC);
+  if (fd < 0) return ErrnoStatus(errno, what, folder);
+  unlink(name.c_str());
+  // From here on the object closes it.
+  auto file = std::unique_ptr<RandomAccessFile>(new RandomAccessFile(path, fd, {}));
+  uint64_t size = 0;
+  while (true) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(const std::string piece, next());
+    if (piece.empty()) break;
+    for (size_t done = 0; done < piece.size();) {
+      const ssize_t put = write(fd, piece.data() + done, piece.size() - done);
+      if (put < 0 && errno == EINTR) continue;
+      if (put < 0) return ErrnoStatus(errno, what, folder);
+      done += static_cast<size_t>(put);
+    }
+    size += piece.size();
+  }
+  file->stamp_.size_bytes = size;
+  return file;
 }
 
 absl::StatusOr<std::string> RandomAccessFile::ReadAt(uint64_t offset, uint64_t length) const {

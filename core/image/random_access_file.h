@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -22,6 +23,11 @@ class RandomAccessFile {
  public:
   // NotFound, PermissionDenied, InvalidArgument for what is not a regular file; the path is in the text.
   static absl::StatusOr<std::unique_ptr<RandomAccessFile>> Open(const std::string& path);
+  // A file in the folder for temporary ones ($TMPDIR, /tmp) that has no name and vanishes with this object,
+  // holding the pieces that `next` gives until an empty one. `path` is what messages call it.
+  // ResourceExhausted: no space there; the errors of `next`.
+  static absl::StatusOr<std::unique_ptr<RandomAccessFile>> WriteTemporary(
+      const std::string& path, const std::function<absl::StatusOr<std::string>()>& next);
   ~RandomAccessFile();
   RandomAccessFile(const RandomAccessFile&) = delete;
   RandomAccessFile& operator=(const RandomAccessFile&) = delete;
@@ -38,7 +44,7 @@ class RandomAccessFile {
 
   const std::string path_;
   const int fd_;
-  const FileStamp stamp_;
+  FileStamp stamp_;
 };
 
 }  // namespace afterimage::image_internal

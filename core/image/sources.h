@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/image/entry_list.h"
 #include "core/image/image_source.h"
 
 namespace afterimage::image_internal {
@@ -16,32 +17,30 @@ namespace afterimage::image_internal {
 // not count.
 bool HasImageSuffix(absl::string_view name);
 
+// What Description says of `what`: "<what> (1,203 images[, 10 classes])".
+std::string Describe(absl::string_view what, size_t num_images, size_t num_classes);
+
 // Everything of a source but its bytes.
 class ListedSource : public ImageSource {
  public:
   size_t size() const override { return entries_.size(); }
-  const ImageEntry& entry(size_t index) const override { return entries_[index]; }
+  ImageEntry entry(size_t index) const override { return entries_.at(index); }
   const std::vector<std::string>& class_names() const override { return class_names_; }
-  std::string Description() const override;  // "<what> (1,203 images[, 10 classes])"
+  std::string Description() const override { return Describe(what_, size(), class_names_.size()); }
 
  protected:
-  ListedSource(std::string what, std::vector<ImageEntry> entries, std::vector<std::string> class_names)
+  ListedSource(std::string what, EntryList entries, std::vector<std::string> class_names)
       : what_(std::move(what)), entries_(std::move(entries)), class_names_(std::move(class_names)) {}
 
  private:
   const std::string what_;
-  const std::vector<ImageEntry> entries_;
+  const EntryList entries_;
   const std::vector<std::string> class_names_;
 };
 
-// Labels from class names, one per entry ("" = none): sorted unique names, and each entry's index. If any
-// entry has none, nobody gets a label: half a labelling is a folder layout that means something else.
-std::vector<std::string> AssignClassLabels(const std::vector<std::string>& class_of_entry,
-                                           std::vector<ImageEntry>& entries);
-
 // `paths`: image files below `root`, relative to it, sorted.
-absl::StatusOr<std::unique_ptr<ImageSource>> OpenFolderSource(const std::string& root,
-                                                              std::vector<std::string> paths, size_t limit);
+absl::StatusOr<std::unique_ptr<ImageSource>> OpenFolderSource(const std::string& root, EntryList paths,
+                                                              size_t limit);
 // `shards`: tar files in order; `what` names them in messages.
 absl::StatusOr<std::unique_ptr<ImageSource>> OpenTarSource(const std::string& what,
                                                            const std::vector<std::string>& shards,

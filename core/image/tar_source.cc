@@ -33,7 +33,7 @@ struct Location {
 // Shards are opened for each read: a data set can have more of them than a process may hold open.
 class TarSource : public ListedSource {
  public:
-  TarSource(const std::string& what, std::vector<ImageEntry> entries, std::vector<std::string> class_names,
+  TarSource(const std::string& what, EntryList entries, std::vector<std::string> class_names,
             std::vector<Shard> shards, std::vector<Location> locations)
       : ListedSource(what, std::move(entries), std::move(class_names)),
         shards_(std::move(shards)),
@@ -105,13 +105,13 @@ class TarSourceBuilder {
     for (const TarMember& member : members) {
       if (!HasImageSuffix(member.name)) continue;
       if (limit > 0 && entries_.size() == limit) break;
-      ImageEntry entry{absl::StrCat(name, ":", member.name), std::nullopt};
+      int32_t number = -1;
       if (const auto label = labels.find(SampleKey(member.name)); label != labels.end()) {
-        entry.label = label->second;
-        largest_label_ = std::max(largest_label_, label->second);
+        number = label->second;
+        largest_label_ = std::max(largest_label_, number);
       }
-      class_of_entry_.push_back(FolderOf(member.name));
-      entries_.push_back(std::move(entry));
+      class_labels_.Add(FolderOf(member.name));
+      entries_.Add(absl::StrCat(name, ":", member.name), number);
       locations_.push_back({static_cast<uint32_t>(shards_.size()), member.offset, member.size_bytes});
     }
     shards_.push_back({path, file->stamp()});
@@ -123,14 +123,14 @@ class TarSourceBuilder {
   std::unique_ptr<ImageSource> Build(const std::string& what) && {
     std::vector<std::string> class_names;
     for (int32_t label = 0; label <= largest_label_; ++label) class_names.push_back(absl::StrCat(label));
-    if (largest_label_ < 0) class_names = AssignClassLabels(class_of_entry_, entries_);
+    if (largest_label_ < 0) class_names = class_labels_.Assign(entries_);
     return std::make_unique<TarSource>(what, std::move(entries_), std::move(class_names), std::move(shards_),
                                        std::move(locations_));
   }
 
  private:
-  std::vector<ImageEntry> entries_;
-  std::vector<std::string> class_of_entry_;
+  EntryList entries_;
+  ClassLabels class_labels_;
   std::vector<Shard> shards_;
   std::vector<Location> locations_;
   int32_t largest_label_ = -1;

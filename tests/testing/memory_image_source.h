@@ -28,7 +28,7 @@ class MemoryImageSource : public ImageSource {
   }
 
   size_t size() const override { return files_.size(); }
-  const ImageEntry& entry(size_t index) const override { return entries_.at(index); }
+  ImageEntry entry(size_t index) const override { return entries_.at(index); }
   const std::vector<std::string>& class_names() const override { return class_names_; }
   absl::StatusOr<std::string> Read(size_t index) const override { return files_.at(index); }
   std::string Description() const override { return absl::StrCat("memory (", files_.size(), " images)"); }

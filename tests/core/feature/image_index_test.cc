@@ -26,7 +26,7 @@ class ChangingSource : public ImageSource {
   }
 
   size_t size() const override { return files_.size(); }
-  const ImageEntry& entry(size_t index) const override { return entries_[index]; }
+  ImageEntry entry(size_t index) const override { return entries_[index]; }
   const std::vector<std::string>& class_names() const override { return class_names_; }
   absl::StatusOr<std::string> Read(size_t index) const override {
     if (files_[index] == "gone") return absl::NotFoundError("no such file");

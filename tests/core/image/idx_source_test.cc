@@ -79,6 +79,19 @@ TEST(IdxSourceTest, GivesPpmFilesOfColourPictures) {
   EXPECT_THAT(source->Read(1), IsOkAndHolds(std::string("P6\n2 1\n255\nxyzXYZ")));
 }
 
+TEST(IdxSourceTest, APackedFileIsUnpackedInTheFolderForTemporaryOnesAndLeavesNothing) {
+  const TemporaryFolder folder;
+  WriteGzip(folder / "images-idx3-ubyte.gz", Images(3));
+  fs::create_directory(folder / "temporary");
+  setenv("TMPDIR", (folder / "temporary").c_str(), /*overwrite=*/1);
+  AFTERIMAGE_EXPECT_OK(OpenImageSource(folder / "images-idx3-ubyte.gz").status());
+  EXPECT_TRUE(fs::is_empty(folder / "temporary"));
+  setenv("TMPDIR", (folder / "nowhere").c_str(), /*overwrite=*/1);
+  EXPECT_THAT(OpenImageSource(folder / "images-idx3-ubyte.gz").status(),
+              StatusIs(absl::StatusCode::kNotFound, AllOf(HasSubstr("TMPDIR"), HasSubstr("images-idx3-ubyte.gz"))));
+  unsetenv("TMPDIR");
+}
+
 TEST(IdxSourceTest, ReadsGzipAndLabels) {
   const TemporaryFolder folder;
   WriteGzip(folder / "t10k-images-idx3-ubyte.gz", Images(3));
@@ -166,7 +179,7 @@ TEST(IdxSourceTest, RefusesDamagedDimensions) {
   WriteGzip(folder / "images-idx3-ubyte.gz",
             std::string("\0\0\x08\x03", 4) + BigEndian(0xffffffff) + BigEndian(65500) + BigEndian(4000));
   EXPECT_THAT(OpenImageSource(folder / "images-idx3-ubyte.gz"),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("gunzip")));
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("cut short")));
 }
 
 TEST(IdxSourceTest, OpensFashionMnist) {
