@@ -3,7 +3,8 @@
 # Library targets: afterimage_base, afterimage_identity, afterimage_image, afterimage_view, afterimage_mask,
 # afterimage_feature, afterimage_order, afterimage_analysis, afterimage_drawing, afterimage_tensors, afterimage_teacher, afterimage_vit,
 # afterimage_proto, afterimage_storage, afterimage_service, afterimage_remote, afterimage_open_cache,
-# afterimage_neighbours, afterimage_precompute_lib, afterimage_run_records, afterimage_trainer_lib. Binaries: afterimage,
+# afterimage_neighbours, afterimage_precompute_lib, afterimage_distributed, afterimage_run_records,
+# afterimage_trainer_lib. Binaries: afterimage,
 # afterimage-server, afterimage-precompute, afterimage-train.
 # Third-party targets are listed in ThirdParty.cmake.
 

@@ -92,7 +92,7 @@ if [[ -n $test_images ]]; then
   knn() {
     local name="$1"; shift
     local accuracy
-    accuracy="$("$bin/afterimage-train" knn --images "$images" --limit "$limit" --test-images "$test_images" "$@" 2>> "$out/logs/knn.log" | tail -n 1)"
+    accuracy="$("$bin/afterimage-train" knn --k 20 --images "$images" --limit "$limit" --test-images "$test_images" "$@" 2>> "$out/logs/knn.log" | tail -n 1)"
     printf '  %-20s %s\n' "$name" "$accuracy"
   }
   knn_table="$(knn student --weights "$out/student.safetensors"

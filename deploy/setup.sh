@@ -5,6 +5,8 @@
 #   2. LibTorch for the CPU, from three wheels of PyPI pinned by SHA-256: 545 MB of downloads, 0.6 GB unpacked.
 #      Wheels and unpacked files live in ~/.cache/afterimage and serve every clone: the second one fetches nothing.
 #   3. The link .deps/libtorch in this checkout.
+#   With --cuda also: LibTorch with its CUDA part and NVIDIA's libraries and headers (NCCL too), from further wheels: 2.5 GB of
+#   downloads, 5 GB unpacked; the link .deps/libtorch-cuda, for the CMake preset "cuda". No CUDA toolkit and no nvcc is needed.
 #
 # Takes half a minute near a mirror and minutes on a slow line, a second when all is there. Reads the usual environment only: http_proxy,
 # https_proxy, PIP_CERT, PIP_INDEX_URL, AFTERIMAGE_CACHE_HOME (default ~/.cache/afterimage).
@@ -23,7 +25,7 @@ readonly packages=(
   # libraries
   libgrpc++-dev libgrpc-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev librocksdb-dev
   libzstd-dev libturbojpeg0-dev libjpeg62-turbo-dev libspng-dev libwebp-dev zlib1g-dev libssl-dev libxxhash-dev
-  libcli11-dev nlohmann-json3-dev libeigen3-dev libisal-dev
+  libcli11-dev nlohmann-json3-dev libeigen3-dev libgloo-dev libisal-dev
   # tests and demo
   libgtest-dev libgmock-dev dataset-fashion-mnist
 )
@@ -37,6 +39,24 @@ readonly pinned_wheels=(
   "nvidia-cuda-cupti 13.0.85 nvidia_cuda_cupti-13.0.85-py3-none-manylinux_2_25_x86_64.whl 4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8"
 )
 readonly libtorch="$cache_home/libtorch-$torch_version-${torch_sha256:0:12}"
+# What the wheel torch asks for beside the two above, and the headers that the runtime's include.
+readonly cuda_wheels=(
+  "nvidia-cublas 13.1.0.3 nvidia_cublas-13.1.0.3-py3-none-manylinux_2_27_x86_64.whl ee8722c1f0145ab246bccb9e452153b5e0515fd094c3678df50b2a0888b8b171"
+  "nvidia-cuda-crt 13.0.88 nvidia_cuda_crt-13.0.88-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl 2c8043c7c9e02492716426e9919fc78d2c5b3b2a7a768a88e952676b08aa55a4"
+  "nvidia-cuda-nvrtc 13.0.88 nvidia_cuda_nvrtc-13.0.88-py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl ad9b6d2ead2435f11cbb6868809d2adeeee302e9bb94bcf0539c7a40d80e8575"
+  "nvidia-cudnn-cu13 9.19.0.56 nvidia_cudnn_cu13-9.19.0.56-py3-none-manylinux_2_27_x86_64.whl d20e1734305e9d68889a96e3f35094d733ff1f83932ebe462753973e53a572bf"
+  "nvidia-cufft 12.0.0.61 nvidia_cufft-12.0.0.61-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl 6c44f692dce8fd5ffd3e3df134b6cdb9c2f72d99cf40b62c32dde45eea9ddad3"
+  "nvidia-cufile 1.15.1.6 nvidia_cufile-1.15.1.6-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl 08a3ecefae5a01c7f5117351c64f17c7c62efa5fffdbe24fc7d298da19cd0b44"
+  "nvidia-curand 10.4.0.35 nvidia_curand-10.4.0.35-py3-none-manylinux_2_27_x86_64.whl 1aee33a5da6e1db083fe2b90082def8915f30f3248d5896bcec36a579d941bfc"
+  "nvidia-cusolver 12.0.4.66 nvidia_cusolver-12.0.4.66-py3-none-manylinux_2_27_x86_64.whl 0a759da5dea5c0ea10fd307de75cdeb59e7ea4fcb8add0924859b944babf1112"
+  "nvidia-cusparse 12.6.3.3 nvidia_cusparse-12.6.3.3-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl 2b3c89c88d01ee0e477cb7f82ef60a11a4bcd57b6b87c33f789350b59759360b"
+  "nvidia-cusparselt-cu13 0.8.0 nvidia_cusparselt_cu13-0.8.0-py3-none-manylinux2014_x86_64.whl 25e30a8a7323935d4ad0340b95a0b69926eee755767e8e0b1cf8dd85b197d3fd"
+  "nvidia-nccl-cu13 2.28.9 nvidia_nccl_cu13-2.28.9-py3-none-manylinux_2_18_x86_64.whl e4553a30f34195f3fa1da02a6da3d6337d28f2003943aa0a3d247bbc25fefc42"
+  "nvidia-nvjitlink 13.0.88 nvidia_nvjitlink-13.0.88-py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl 13a74f429e23b921c1109976abefacc69835f2f433ebd323d3946e11d804e47b"
+  "nvidia-nvshmem-cu13 3.4.5 nvidia_nvshmem_cu13-3.4.5-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl 290f0a2ee94c9f3687a02502f3b9299a9f9fe826e6d0287ee18482e78d495b80"
+  "nvidia-nvtx 13.0.85 nvidia_nvtx-13.0.85-py3-none-manylinux1_x86_64.manylinux_2_5_x86_64.whl 4936d1d6780fbe68db454f5e72a42ff64d1fd6397df9f363ae786930fd5c1cd4"
+)
+readonly libtorch_cuda="$cache_home/libtorch-cuda-$torch_version-${torch_sha256:0:12}"
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
@@ -83,8 +103,9 @@ fetch_wheel() {
   aside="$(mktemp -d "$wheels/.fetch.XXXXXX")"
   printf '%s==%s --hash=sha256:%s\n' "$name" "$version" "$sha256" >"$aside/requirements.txt"
   if ! python3 -m pip download --quiet --no-cache-dir --no-deps --only-binary=:all: --require-hashes --progress-bar off \
-      --python-version 3.11 --platform manylinux_2_28_x86_64 --platform manylinux_2_25_x86_64 \
-      --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+      --python-version 3.11 --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 \
+      --platform manylinux_2_25_x86_64 --platform manylinux_2_18_x86_64 --platform manylinux_2_17_x86_64 \
+      --platform manylinux2014_x86_64 --platform manylinux2010_x86_64 --platform manylinux1_x86_64 \
       --dest "$aside" -r "$aside/requirements.txt"; then
     rm -rf "$aside"
     die "could not fetch the wheel $name==$version. Where PyPI cannot be reached, put $file into $wheels by hand."
@@ -135,6 +156,65 @@ unpack_libtorch() {
   fi
 }
 
+# All of the wheels in one folder: their libraries look for each other beside themselves.
+unpack_libtorch_cuda() {
+  if [[ -e "$libtorch_cuda/.complete" ]]; then
+    say "LibTorch $torch_version with CUDA: unpacked at $libtorch_cuda"
+    return
+  fi
+  require_free_mb "$cache_home" 9000 "fetching and unpacking LibTorch with CUDA"
+  local entry
+  for entry in "${pinned_wheels[@]}" "${cuda_wheels[@]}"; do
+    # shellcheck disable=SC2086  # four words by construction
+    fetch_wheel $entry
+  done
+  say "LibTorch $torch_version with CUDA: unpacking into $libtorch_cuda"
+  local aside
+  aside="$(mktemp -d "$libtorch_cuda.unpack.XXXXXX")"
+  chmod 755 "$aside"
+  mkdir -p "$aside/lib" "$aside/cuda-include"
+  for entry in "${pinned_wheels[@]}" "${cuda_wheels[@]}"; do
+    # shellcheck disable=SC2086
+    set -- $entry
+    if [[ "$1" == torch ]]; then
+      unzip -q -DD "$wheels/$3" 'torch/include/*' 'torch/lib/*.so*' 'torch-*.dist-info/licenses/*' \
+        -x 'torch/include/google/*' 'torch/lib/libtorch_python.so' 'torch/lib/libshm*' -d "$aside" \
+        || die "could not unpack the wheel $3"
+      mv "$aside/torch/include" "$aside/include"
+      mv "$aside"/torch/lib/* "$aside/lib/"
+      mv "$aside"/torch-*.dist-info/licenses "$aside/licenses"
+      rm -rf "$aside/torch" "$aside"/torch-*.dist-info
+      continue
+    fi
+    unzip -q -DD "$wheels/$3" 'nvidia/*' -d "$aside/wheel" || die "could not unpack the wheel $3"
+    local folder
+    for folder in "$aside"/wheel/nvidia/*/lib "$aside"/wheel/nvidia/*/lib64; do
+      [[ -d "$folder" ]] && find "$folder" -maxdepth 1 -name '*.so*' -exec mv -f -t "$aside/lib" {} +
+    done
+    for folder in "$aside"/wheel/nvidia/*/include; do
+      [[ -d "$folder" ]] && cp -rf "$folder/." "$aside/cuda-include/"
+    done
+    rm -rf "$aside/wheel"
+  done
+  local unresolved
+  unresolved="$(LD_LIBRARY_PATH="$aside/lib" ldd "$aside/lib/libtorch_cuda.so" | grep 'not found' || true)"
+  [[ -z "$unresolved" ]] || die "LibTorch with CUDA lacks libraries on this machine: $unresolved"
+  touch "$aside/.complete"
+  rm -rf "$libtorch_cuda"
+  if ! mv -T "$aside" "$libtorch_cuda" 2>/dev/null; then
+    rm -rf "$aside"
+    [[ -e "$libtorch_cuda/.complete" ]] || die "could not move the unpacked LibTorch to $libtorch_cuda"
+  fi
+}
+
+with_cuda=false
+for argument in "$@"; do
+  case "$argument" in
+    --cuda) with_cuda=true ;;
+    *) die "unknown argument $argument; known: --cuda" ;;
+  esac
+done
+
 [[ "$(uname -m)" == x86_64 ]] || die "the pinned LibTorch is for x86_64; this machine is $(uname -m)."
 [[ -n "$(command -v dpkg-query)" && -n "$(command -v apt-get)" ]] \
   || die "this script installs Debian 12 packages, and apt-get is not here."
@@ -144,4 +224,8 @@ install_packages
 unpack_libtorch
 mkdir -p "$repository/.deps"
 ln -sfn "$libtorch" "$repository/.deps/libtorch"
+if "$with_cuda"; then
+  unpack_libtorch_cuda
+  ln -sfn "$libtorch_cuda" "$repository/.deps/libtorch-cuda"
+fi
 say "done: ready to build in $SECONDS s"

@@ -32,8 +32,11 @@ int Main(int argc, char** argv) {
   CommandBody chosen;
   AddPretrainCommand(app, chosen);
   AddRecipesCommand(app, chosen);
-  AddSuperviseCommand(app, chosen);
+  AddFinetuneCommand(app, chosen);
+  AddProbeCommand(app, chosen);
   AddKnnCommand(app, chosen);
+  AddEvaluateCommand(app, chosen);
+  AddSuperviseCommand(app, chosen);
   AddExportCommand(app, chosen);
   AddForwardCommand(app, chosen);
   try {

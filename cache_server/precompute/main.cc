@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "cache_server/precompute/importance_source.h"
 #include "cache_server/precompute/pipeline.h"
 #include "cache_server/precompute/plan.h"
 #include "cache_server/precompute/precompute_options.h"
@@ -80,6 +81,17 @@ void PrintSummary(const PrecomputeOptions& options, const Digest256& set_id, con
   std::cout << "next      afterimage-train pretrain --cache " << options.cache << " --out RUN" << std::endl;
 }
 
+// The set that importance is taken from becomes part of the description.
+absl::Status OpenImportanceSource(const PrecomputeOptions& options, const OpenedCache& cache, SetDescription& description,
+                                  std::shared_ptr<FeatureStore>& store) {
+  if (cache.catalog == nullptr) return absl::NotFoundError(absl::StrCat("there is no cache at ", options.cache, " yet"));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const SetSummary source, ResolveSet(*cache.catalog, options.importance_from));
+  AFTERIMAGE_RETURN_IF_ERROR(NameImportanceSource(source, description));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const OpenedSet set, cache.catalog->OpenSet(source.id, OpenMode::kRead));
+  store = set.store;
+  return absl::OkStatus();
+}
+
 absl::Status Run(PrecomputeOptions options) {
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   const int threads = options.threads > 0 ? options.threads : std::max(1, cores / 2);
@@ -110,6 +122,12 @@ absl::Status Run(PrecomputeOptions options) {
     return opened.status();
   }
   if (!cache.is_remote) plan_input.cache_folder = options.cache;
+  std::shared_ptr<FeatureStore> importance_from;
+  if (!options.importance_from.empty()) {
+    const absl::Status taken = OpenImportanceSource(options, cache, description, importance_from);
+    if (!taken.ok()) return WithContext(taken, absl::StrCat("--importance-from ", options.importance_from));
+    plan_input.description = description;
+  }
   const Digest256 set_id = description.set.Id();
   if (cache.catalog != nullptr) {
     const OpenMode mode = options.plan_only ? OpenMode::kRead : OpenMode::kContribute;
@@ -145,7 +163,8 @@ absl::Status Run(PrecomputeOptions options) {
                                    .lease_duration = absl::Seconds(options.lease_seconds),
                                    .num_decode_threads = threads,
                                    .num_encode_threads = threads,
-                                   .views_per_call = std::max(teacher->micro_batch(), 32u)};
+                                   .views_per_call = std::max(teacher->micro_batch(), 32u),
+                                   .importance_from = std::move(importance_from)};
   PrecomputePipeline pipeline(std::move(set), images.get(), teacher.get(), pipeline_options);
   AFTERIMAGE_ASSIGN_OR_RETURN(const PipelineReport report, pipeline.Run(&progress));
   progress.Finish();

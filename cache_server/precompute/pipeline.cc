@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cache_server/precompute/encode_for_set.h"
+#include "cache_server/precompute/importance_source.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
 #include "core/feature/feature_block.h"
@@ -242,6 +243,10 @@ void PrecomputePipeline::EncodeLoop() {
     if (task->unit->abandoned()) continue;
     const RecordKey& key = task->unit->claimed().wanted[task->index];
     const bool failed = !task->failure.empty();
+    if (!failed && options_.importance_from != nullptr) {
+      const absl::Status taken = TakeImportance(*options_.importance_from, key, task->record);
+      if (!taken.ok()) return Fail(WithContext(taken, "the set that importance is taken from"));
+    }
     absl::StatusOr<std::string> block =
         failed ? EncodeFailedBlock(task->failure) : EncodeForSet(description_, key, std::move(task->record));
     if (!block.ok()) return Fail(WithContext(block.status(), absl::StrCat("encode ", key.ToString())));

@@ -29,6 +29,7 @@ struct PipelineOptions {
   int num_decode_threads = 1;
   int num_encode_threads = 1;
   uint32_t views_per_call = 64;                      // to the teacher, which cuts them into its micro-batches
+  std::shared_ptr<FeatureStore> importance_from;     // of the set that the records' importance is taken from; null = the teacher's own
 };
 
 struct PipelineReport {

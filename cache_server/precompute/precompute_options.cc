@@ -79,6 +79,8 @@ void DeclarePrecomputeFlags(CLI::App& app, PrecomputeOptions& o) {
       ->check(CLI::IsMember({"attention", "random"}))->capture_default_str();
   app.add_option("--masks", o.masks_per_view, "M: masks per view")->check(CLI::Range(1u, 1024u))->capture_default_str();
   app.add_option("--mask-seed", o.mask_seed, "seed of the masks")->capture_default_str();
+  app.add_option("--importance-from", o.importance_from,
+                 "alias or id of another teacher's set in the same cache: masks are drawn from that teacher's importance (several teachers)");
   app.add_option("--pixels", o.pixels, "store the views' pixels, so that trainers need no images")
       ->check(CLI::IsMember({"raw", "none"}))->capture_default_str();
   app.add_option("--codec", o.codec, "f16 or f32")->check(CLI::IsMember({"f16", "f32"}))->capture_default_str();

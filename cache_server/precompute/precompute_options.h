@@ -28,6 +28,7 @@ struct PrecomputeOptions {
   std::string mask_type = "attention";
   uint32_t masks_per_view = 1;
   uint32_t mask_seed = 0;
+  std::string importance_from;      // a set; empty = the teacher's own
   std::string pixels = "raw";
   std::string codec = "f16";
   std::string view = "random_resized_crop";

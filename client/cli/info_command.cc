@@ -45,6 +45,7 @@ absl::Status PrintText(FeatureCatalog& catalog, const SetSummary& summary) {
   std::cout << "  view     " << ViewText(summary.description.feature.view) << "\n";
   std::cout << "  levels   " << absl::StrJoin(set.levels, ", ") << "\n";
   std::cout << "  tokens   " << TokensText(set) << "\n";
+  if (!set.importance_from.IsZero()) std::cout << "  masks    from the importance of feature " << set.importance_from.Hex() << "\n";
   std::cout << absl::StrFormat("  codec    %s, pixels %s\n", CodecName(set.codec), set.pixels ? "raw" : "none");
   for (const Digest256& digest : summary.manifests) {
     AFTERIMAGE_ASSIGN_OR_RETURN(const std::shared_ptr<const Manifest> manifest, catalog.GetManifest(digest));

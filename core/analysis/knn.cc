@@ -65,14 +65,17 @@ absl::Status CheckLabels(std::span<const int32_t> labels, Eigen::Index num_rows,
 // Classifies blocks of test rows; Classify may be called from several threads.
 class Classifier {
  public:
-  Classifier(const Matrix& train, std::span<const int32_t> labels, uint32_t num_classes, const KnnOptions& options)
+  Classifier(const Matrix& train, std::span<const int32_t> labels, uint32_t num_classes, std::span<const uint32_t> ks,
+             double temperature)
       : train_(train),
         labels_(labels),
         num_classes_(num_classes),
-        k_(std::min<size_t>(options.k, static_cast<size_t>(train.rows()))),
-        temperature_(options.temperature) {}
+        ks_(ks),
+        k_(std::min<size_t>(*std::ranges::max_element(ks), static_cast<size_t>(train.rows()))),
+        temperature_(temperature) {}
 
-  void Classify(const Eigen::Ref<const Matrix>& test, int32_t* classes) const {
+  // The classes of row `first` + i of the whole test set with k = ks[j] go to classes[j][first + i].
+  void Classify(const Eigen::Ref<const Matrix>& test, size_t first, std::vector<std::vector<int32_t>>& classes) const {
     std::vector<std::vector<Neighbour>> heaps(static_cast<size_t>(test.rows()));
     Matrix similarities;
     for (Eigen::Index begin = 0; begin < train_.rows(); begin += kTrainRows) {
@@ -82,7 +85,13 @@ class Classifier {
         for (Eigen::Index j = 0; j < count; ++j) Offer({similarities(i, j), begin + j}, heaps[i]);
       }
     }
-    for (size_t i = 0; i < heaps.size(); ++i) classes[i] = Vote(std::move(heaps[i]));
+    for (size_t i = 0; i < heaps.size(); ++i) {
+      std::sort_heap(heaps[i].begin(), heaps[i].end());  // a fixed order of summation
+      for (size_t j = 0; j < ks_.size(); ++j) {
+        const std::span<const Neighbour> nearest(heaps[i].data(), std::min<size_t>(ks_[j], heaps[i].size()));
+        classes[j][first + i] = Vote(nearest);
+      }
+    }
   }
 
  private:
@@ -96,8 +105,7 @@ class Classifier {
     std::push_heap(heap.begin(), heap.end());
   }
 
-  int32_t Vote(std::vector<Neighbour> neighbours) const {
-    std::sort_heap(neighbours.begin(), neighbours.end());  // a fixed order of summation
+  int32_t Vote(std::span<const Neighbour> neighbours) const {
     std::vector<double> votes(num_classes_, 0.0);
     for (const Neighbour& neighbour : neighbours) {
       // Relative to the nearest, so that a low temperature does not overflow.
@@ -110,7 +118,8 @@ class Classifier {
   const Matrix& train_;
   const std::span<const int32_t> labels_;
   const uint32_t num_classes_;
-  const size_t k_;
+  const std::span<const uint32_t> ks_;
+  const size_t k_;  // the largest of them
   const double temperature_;
 };
 
@@ -119,23 +128,36 @@ class Classifier {
 absl::StatusOr<std::vector<int32_t>> KnnClassify(std::span<const float> train, std::span<const int32_t> train_labels,
                                                  std::span<const float> test, uint32_t width, uint32_t num_classes,
                                                  const KnnOptions& options) {
-  if (options.k == 0 || !(options.temperature > 0)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("k is ", options.k, " and the temperature ", options.temperature, "; both must be positive"));
+  const uint32_t ks[] = {options.k};
+  AFTERIMAGE_ASSIGN_OR_RETURN(auto classes,
+                              KnnClassifyForEach(train, train_labels, test, width, num_classes, ks, options));
+  return std::move(classes.front());
+}
+
+absl::StatusOr<std::vector<std::vector<int32_t>>> KnnClassifyForEach(
+    std::span<const float> train, std::span<const int32_t> train_labels, std::span<const float> test, uint32_t width,
+    uint32_t num_classes, std::span<const uint32_t> ks, const KnnOptions& options) {
+  if (ks.empty()) return absl::InvalidArgumentError("there is no k");
+  for (const uint32_t k : ks) {
+    if (k == 0 || !(options.temperature > 0)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("k is ", k, " and the temperature ", options.temperature, "; both must be positive"));
+    }
   }
   AFTERIMAGE_ASSIGN_OR_RETURN(const Matrix train_rows, NormalizedRows(train, width, "train"));
   AFTERIMAGE_ASSIGN_OR_RETURN(const Matrix test_rows, NormalizedRows(test, width, "test"));
   AFTERIMAGE_RETURN_IF_ERROR(CheckLabels(train_labels, train_rows.rows(), num_classes, "train"));
   if (train_rows.rows() == 0) return absl::InvalidArgumentError("there are no training rows");
 
-  std::vector<int32_t> classes(static_cast<size_t>(test_rows.rows()));
-  const Classifier classifier(train_rows, train_labels, num_classes, options);
+  std::vector<std::vector<int32_t>> classes(ks.size(), std::vector<int32_t>(static_cast<size_t>(test_rows.rows())));
+  const Classifier classifier(train_rows, train_labels, num_classes, ks, options.temperature);
   std::atomic<Eigen::Index> next_row = 0;
   const auto work = [&] {
     while (true) {
       const Eigen::Index begin = next_row.fetch_add(kTestRows);
       if (begin >= test_rows.rows() || StopRequested()) return;
-      classifier.Classify(test_rows.middleRows(begin, std::min(kTestRows, test_rows.rows() - begin)), classes.data() + begin);
+      classifier.Classify(test_rows.middleRows(begin, std::min(kTestRows, test_rows.rows() - begin)),
+                          static_cast<size_t>(begin), classes);
     }
   };
   const uint32_t num_threads =
@@ -148,17 +170,22 @@ absl::StatusOr<std::vector<int32_t>> KnnClassify(std::span<const float> train, s
   return classes;
 }
 
-absl::StatusOr<double> KnnAccuracy(std::span<const float> train, std::span<const int32_t> train_labels,
-                                   std::span<const float> test, std::span<const int32_t> test_labels, uint32_t width,
-                                   uint32_t num_classes, uint32_t k, double temperature) {
+absl::StatusOr<std::vector<double>> KnnAccuracies(std::span<const float> train, std::span<const int32_t> train_labels,
+                                                  std::span<const float> test, std::span<const int32_t> test_labels,
+                                                  uint32_t width, uint32_t num_classes, std::span<const uint32_t> ks,
+                                                  const KnnOptions& options) {
   if (test_labels.empty()) return absl::InvalidArgumentError("there are no test rows");
-  AFTERIMAGE_ASSIGN_OR_RETURN(
-      const std::vector<int32_t> classes,
-      KnnClassify(train, train_labels, test, width, num_classes, {.k = k, .temperature = temperature}));
-  AFTERIMAGE_RETURN_IF_ERROR(CheckLabels(test_labels, static_cast<Eigen::Index>(classes.size()), num_classes, "test"));
-  size_t num_right = 0;
-  for (size_t i = 0; i < classes.size(); ++i) num_right += classes[i] == test_labels[i] ? 1 : 0;
-  return static_cast<double>(num_right) / static_cast<double>(classes.size());
+  AFTERIMAGE_ASSIGN_OR_RETURN(const auto classes,
+                              KnnClassifyForEach(train, train_labels, test, width, num_classes, ks, options));
+  AFTERIMAGE_RETURN_IF_ERROR(
+      CheckLabels(test_labels, static_cast<Eigen::Index>(classes.front().size()), num_classes, "test"));
+  std::vector<double> accuracies;
+  for (const std::vector<int32_t>& of_k : classes) {
+    size_t num_right = 0;
+    for (size_t i = 0; i < of_k.size(); ++i) num_right += of_k[i] == test_labels[i] ? 1 : 0;
+    accuracies.push_back(static_cast<double>(num_right) / static_cast<double>(of_k.size()));
+  }
+  return accuracies;
 }
 
 }  // namespace afterimage

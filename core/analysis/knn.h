@@ -25,9 +25,15 @@ absl::StatusOr<std::vector<int32_t>> KnnClassify(std::span<const float> train, s
                                                  std::span<const float> test, uint32_t width, uint32_t num_classes,
                                                  const KnnOptions& options = {});
 
-// The fraction of `test` rows that KnnClassify gives their label. InvalidArgument also: no test rows.
-absl::StatusOr<double> KnnAccuracy(std::span<const float> train, std::span<const int32_t> train_labels,
-                                   std::span<const float> test, std::span<const int32_t> test_labels, uint32_t width,
-                                   uint32_t num_classes, uint32_t k = 20, double temperature = 0.07);
+// KnnClassify for each of `ks`, from one search: result i is that with k = ks[i]; options.k is not looked at.
+absl::StatusOr<std::vector<std::vector<int32_t>>> KnnClassifyForEach(
+    std::span<const float> train, std::span<const int32_t> train_labels, std::span<const float> test, uint32_t width,
+    uint32_t num_classes, std::span<const uint32_t> ks, const KnnOptions& options = {});
+
+// For each of `ks` the fraction of `test` rows that KnnClassify gives their label. InvalidArgument also: no test rows.
+absl::StatusOr<std::vector<double>> KnnAccuracies(std::span<const float> train, std::span<const int32_t> train_labels,
+                                                  std::span<const float> test, std::span<const int32_t> test_labels,
+                                                  uint32_t width, uint32_t num_classes, std::span<const uint32_t> ks,
+                                                  const KnnOptions& options = {});
 
 }  // namespace afterimage

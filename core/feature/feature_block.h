@@ -87,8 +87,8 @@ class FeatureBlock {
   // Decodes rows of one level straight into the caller's memory, rows.size() x width floats; `rows` are row
   // numbers of the plane (0 .. num_tokens() - 1), empty = all. NotFound: the level is not in the block.
   absl::Status ReadLevel(uint32_t level, std::span<const uint16_t> rows, std::span<float> target) const;
-  // Mean and inverse deviation of each row of a level.
-  absl::Status ReadLevelStatistics(uint32_t level, std::span<float> mean,
+  // Mean and inverse deviation of rows of a level, as ReadLevel.
+  absl::Status ReadLevelStatistics(uint32_t level, std::span<const uint16_t> rows, std::span<float> mean,
                                    std::span<float> inverse_deviation) const;
   // Gathers pixel rows: `rows` are positions in the stored patches (token row minus 1), empty = all.
   absl::Status ReadPixels(std::span<const uint16_t> rows, std::span<uint8_t> target) const;

@@ -135,16 +135,31 @@ absl::Status FeatureBlock::ReadLevel(uint32_t level, std::span<const uint16_t> r
   return absl::OkStatus();
 }
 
-absl::Status FeatureBlock::ReadLevelStatistics(uint32_t level, std::span<float> mean,
+absl::Status FeatureBlock::ReadLevelStatistics(uint32_t level, std::span<const uint16_t> rows,
+                                               std::span<float> mean,
                                                std::span<float> inverse_deviation) const {
   const Section* const section = FindLevel(Code(SectionKind::kStatistics), level);
   if (section == nullptr) return absl::NotFoundError(absl::StrCat("level ", level, " is not in the block"));
-  if (mean.size() != num_tokens_ || inverse_deviation.size() != num_tokens_) {
-    return absl::InvalidArgumentError(absl::StrCat("statistics of ", num_tokens_, " rows are asked for"));
+  const size_t num_rows = rows.empty() ? num_tokens_ : rows.size();
+  if (mean.size() != num_rows || inverse_deviation.size() != num_rows) {
+    return absl::InvalidArgumentError(absl::StrCat("statistics of ", num_rows, " rows are asked for"));
   }
   AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*section));
-  std::memcpy(mean.data(), bytes.data(), mean.size_bytes());
-  std::memcpy(inverse_deviation.data(), bytes.data() + mean.size_bytes(), mean.size_bytes());
+  const uint8_t* const means = bytes.data();
+  const uint8_t* const inverse_deviations = means + num_tokens_ * sizeof(float);
+  if (rows.empty()) {
+    std::memcpy(mean.data(), means, mean.size_bytes());
+    std::memcpy(inverse_deviation.data(), inverse_deviations, mean.size_bytes());
+    return absl::OkStatus();
+  }
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i] >= num_tokens_) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("row ", rows[i], " of the statistics of ", num_tokens_, " rows"));
+    }
+    std::memcpy(&mean[i], means + rows[i] * sizeof(float), sizeof(float));
+    std::memcpy(&inverse_deviation[i], inverse_deviations + rows[i] * sizeof(float), sizeof(float));
+  }
   return absl::OkStatus();
 }
 
@@ -192,7 +207,7 @@ absl::StatusOr<FeatureRecord> FeatureBlock::ToRecord() const {
     features.mean.resize(num_tokens_);
     features.inverse_deviation.resize(num_tokens_);
     AFTERIMAGE_RETURN_IF_ERROR(ReadLevel(level, {}, features.values));
-    AFTERIMAGE_RETURN_IF_ERROR(ReadLevelStatistics(level, features.mean, features.inverse_deviation));
+    AFTERIMAGE_RETURN_IF_ERROR(ReadLevelStatistics(level, {}, features.mean, features.inverse_deviation));
   }
   if (pixels_.has_value()) {
     record.pixels.resize(pixels_->length);

@@ -87,10 +87,16 @@ absl::StatusOr<FeatureSpec> ParseFeatureSpec(const Json& json) {
 
 absl::StatusOr<SetSpec> ParseSetSpec(const Json& json) {
   AFTERIMAGE_RETURN_IF_ERROR(RefuseUnknownKeys(
-      json, {"codec", "feature_id", "levels", "mask", "pixels", "profile_digest", "tokens", "version"}));
+      json, {"codec", "feature_id", "importance_from", "levels", "mask", "pixels", "profile_digest", "tokens", "version"}));
   SetSpec spec;
   AFTERIMAGE_ASSIGN_OR_RETURN(spec.feature_id, DigestField(json, "feature_id"));
   AFTERIMAGE_ASSIGN_OR_RETURN(spec.profile_digest, DigestField(json, "profile_digest"));
+  if (json.contains("importance_from")) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(spec.importance_from, DigestField(json, "importance_from"));
+    if (spec.importance_from.IsZero() || spec.importance_from == spec.feature_id) {
+      return absl::InvalidArgumentError("\"importance_from\" names no other feature id; it is absent then");
+    }
+  }
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::string codec, TextField(json, "codec"));
   AFTERIMAGE_ASSIGN_OR_RETURN(spec.codec, ParseCodec(codec));
   const auto levels = json.find("levels");
@@ -191,6 +197,7 @@ Json SetSpec::ToCanonical() const {
       {"version", kSetSpecVersion},
   };
   if (token_policy == TokenPolicy::kVisible) json["mask"] = mask.ToCanonical();
+  if (!importance_from.IsZero()) json["importance_from"] = importance_from.Hex();
   return json;
 }
 
@@ -205,8 +212,10 @@ absl::StatusOr<SetSpec> SetSpec::FromCanonical(const Json& json) {
 
 Digest256 SetSpec::Id() const { return CanonicalDigest(ToCanonical()); }
 
-absl::Status CheckMaskSource(const FeatureSpec& feature, const MaskSpec& mask) {
+absl::Status CheckMaskSource(const SetDescription& description, const MaskSpec& mask) {
+  const FeatureSpec& feature = description.feature;
   if (mask.type != MaskSpec::Type::kAttention || !feature.teacher.is_object()) return absl::OkStatus();
+  if (!description.set.importance_from.IsZero()) return absl::OkStatus();
   const auto importance = feature.teacher.find("importance");
   if (importance == feature.teacher.end() || *importance != kNoImportance) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -251,7 +260,7 @@ absl::Status SetDescription::Validate() const {
   if (set.token_policy == TokenPolicy::kVisible) {
     AFTERIMAGE_RETURN_IF_ERROR(
         CheckRange("the mask's number of visible patches", set.mask.num_visible, 1, geometry.num_patches()));
-    AFTERIMAGE_RETURN_IF_ERROR(CheckMaskSource(feature, set.mask));
+    AFTERIMAGE_RETURN_IF_ERROR(CheckMaskSource(*this, set.mask));
     AFTERIMAGE_RETURN_IF_ERROR(CheckRange("the number of masks", set.mask.num_masks, 1, kMaxMasks));
   }
   if (!set.profile_digest.IsZero()) {

@@ -41,10 +41,6 @@ struct FeatureSpec {
 // What a teacher's spec says under "importance" where it computes none: every patch weighs the same then.
 inline constexpr char kNoImportance[] = "none";
 
-// InvalidArgument: masks drawn from the attention of a teacher that computes no importance (they would be random ones
-// under another name).
-absl::Status CheckMaskSource(const FeatureSpec& feature, const MaskSpec& mask);
-
 enum class Codec : uint8_t { kF32 = 1, kF16 = 2 };
 // "f32", "f16". InvalidArgument lists the known names.
 std::string CodecName(Codec codec);
@@ -59,6 +55,9 @@ struct SetSpec {
   std::vector<uint32_t> levels;  // ascending, 1-based
   TokenPolicy token_policy = TokenPolicy::kVisible;
   MaskSpec mask;  // only with kVisible
+  // Where several teachers train one student: the feature id of the one whose importance these records hold, so
+  // that masks drawn from them are that teacher's. Zero = their own teacher's.
+  Digest256 importance_from;
   bool pixels = true;
   Codec codec = Codec::kF16;
   Digest256 profile_digest;  // zero where the codec has none
@@ -66,6 +65,8 @@ struct SetSpec {
   Json ToCanonical() const;
   static absl::StatusOr<SetSpec> FromCanonical(const Json& json);
   Digest256 Id() const;
+  // The feature id that masks are drawn from.
+  const Digest256& MaskSource() const { return importance_from.IsZero() ? feature_id : importance_from; }
 };
 
 // How a set is cut into units: fixed when the set is created, in no id.
@@ -88,6 +89,10 @@ struct SetDescription {
   // FailedPrecondition: another format version (both told). InvalidArgument: the text is not a description.
   static absl::StatusOr<SetDescription> Parse(absl::string_view text);
 };
+
+// InvalidArgument: masks drawn from the attention of a teacher that computes no importance (they would be random ones
+// under another name).
+absl::Status CheckMaskSource(const SetDescription& description, const MaskSpec& mask);
 
 // The last `count` levels of a teacher, e.g. 5 of 12 -> 8..12; all when count >= num_levels.
 std::vector<uint32_t> LastLevels(uint32_t num_levels, uint32_t count);

@@ -82,7 +82,7 @@ absl::StatusOr<EpochRequest> ValidateEpochRequest(const EpochRequest& request, c
                                                    " patches, but a view has ", num_patches));
   }
   if (request.selection.tokens == Selection::Tokens::kMask && description.set.token_policy == TokenPolicy::kAll) {
-    AFTERIMAGE_RETURN_IF_ERROR(CheckMaskSource(description.feature, request.order.mask));
+    AFTERIMAGE_RETURN_IF_ERROR(CheckMaskSource(description, request.order.mask));
   }
   if (request.epoch > std::numeric_limits<uint32_t>::max()) {
     return absl::InvalidArgumentError(absl::StrCat("epoch ", request.epoch, " is out of range, the limit is ",

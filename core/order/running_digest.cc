@@ -21,11 +21,16 @@ StepSum SampleSum(uint64_t position, const RecordKey& key, uint32_t mask_index, 
   return {digest.low, digest.high};
 }
 
-Digest128 EpochStartDigest(const Digest256& set_id, const Digest256& order_id, uint64_t epoch) {
+Digest128 EpochStartDigest(const Digest256& set_id, const Digest256& order_id, uint64_t epoch,
+                           std::span<const Digest256> further_set_ids) {
   std::string input;
-  input.append(reinterpret_cast<const char*>(set_id.bytes.data()), set_id.bytes.size());
-  input.append(reinterpret_cast<const char*>(order_id.bytes.data()), order_id.bytes.size());
+  const auto append = [&input](const Digest256& id) {
+    input.append(reinterpret_cast<const char*>(id.bytes.data()), id.bytes.size());
+  };
+  append(set_id);
+  append(order_id);
   AppendLittleEndian(epoch, input);
+  for (const Digest256& id : further_set_ids) append(id);
   return Xxh3_128(AsBytes(input));
 }
 

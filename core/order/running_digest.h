@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "core/base/digest.h"
 #include "core/feature/feature_store.h"
@@ -21,8 +22,9 @@ struct StepSum {
 // XXH3-128 of (position, key, view seed, mask index, state, record digest), 52 little-endian bytes as docs/order.md says.
 StepSum SampleSum(uint64_t position, const RecordKey& key, uint32_t mask_index, RecordState state, const Digest128& record_digest);
 
-// D_0 of an epoch: the hash of (set id, order id, epoch).
-Digest128 EpochStartDigest(const Digest256& set_id, const Digest256& order_id, uint64_t epoch);
+// D_0 of an epoch: the hash of (set id, order id, epoch), and of the further sets where there are several teachers.
+Digest128 EpochStartDigest(const Digest256& set_id, const Digest256& order_id, uint64_t epoch,
+                           std::span<const Digest256> further_set_ids = {});
 // D_t = XXH3-128(D_{t-1}, t, S): `previous` is the digest before `step` (steps count from 0), the result the one after it.
 Digest128 AdvanceDigest(const Digest128& previous, uint64_t step, const StepSum& sum);
 

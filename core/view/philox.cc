@@ -12,6 +12,15 @@ constexpr uint32_t kWeyl0 = 0x9E3779B9;
 constexpr uint32_t kWeyl1 = 0xBB67AE85;
 constexpr int kNumRounds = 10;
 
+std::array<uint32_t, 2> KeyWords(const ImageKey& key) {
+  std::array<uint32_t, 2> words{};
+  const uint8_t* bytes = key.bytes.data();
+  for (size_t i = 0; i < words.size(); ++i) {
+    words[i] = LoadLittleEndian<uint32_t>(bytes + 4 * i) ^ LoadLittleEndian<uint32_t>(bytes + 8 + 4 * i);
+  }
+  return words;
+}
+
 }  // namespace
 
 std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
@@ -27,14 +36,9 @@ std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::array<u
 }
 
 ViewRandom::ViewRandom(const ImageKey& key, uint32_t view_seed, RandomPurpose purpose, uint32_t stream_index)
-    : counter_{0, view_seed, stream_index, static_cast<uint32_t>(purpose)} {
-  const uint8_t* bytes = key.bytes.data();
-  for (int i = 0; i < 2; ++i) {
-    key_[i] = LoadLittleEndian<uint32_t>(bytes + 4 * i) ^ LoadLittleEndian<uint32_t>(bytes + 8 + 4 * i);
-  }
-}
+    : PhiloxStream(KeyWords(key), {0, view_seed, stream_index, static_cast<uint32_t>(purpose)}) {}
 
-uint32_t ViewRandom::Next32() {
+uint32_t PhiloxStream::Next32() {
   if (used_ == 4) {
     block_ = Philox4x32(counter_, key_);
     ++counter_[0];
@@ -43,12 +47,12 @@ uint32_t ViewRandom::Next32() {
   return block_[used_++];
 }
 
-uint64_t ViewRandom::Next64() {
+uint64_t PhiloxStream::Next64() {
   const uint64_t low = Next32();
   return low | uint64_t{Next32()} << 32;
 }
 
-uint32_t ViewRandom::NextBelow(uint32_t bound) {
+uint32_t PhiloxStream::NextBelow(uint32_t bound) {
   uint64_t product = uint64_t{Next32()} * bound;
   if (static_cast<uint32_t>(product) < bound) {
     const uint32_t threshold = -bound % bound;  // 2^32 mod bound

@@ -43,6 +43,7 @@ TeacherLayout TimmVit() {
                            "blocks.#.attn.proj", "blocks.#.norm2", "blocks.#.mlp.fc1", "blocks.#.mlp.fc2"}) {
     AddPair(family.rules, name, name);
   }
+  AddPair(family.rules, "fc_norm", "norm");  // of a classifier over the mean patch, which has no other
   for (const char* name : {"blocks.#.ls1.gamma", "blocks.#.ls2.gamma"}) family.rules.push_back({name, name});
   family.optional = {"norm_pre.", "patch_embed.proj.bias", "blocks.#.ls", "reg_token"};
   family.ignored = {"head.", "head_dist.", "fc_norm."};

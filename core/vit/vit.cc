@@ -1,6 +1,7 @@
 #include "core/vit/vit.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include <cmath>
 #include <utility>
@@ -94,12 +95,19 @@ at::Tensor MeanOverHeads(const at::Tensor& attention, int64_t first_patch) {
   return sum / static_cast<double>(heads);
 }
 
-at::Tensor Activate(const at::Tensor& x, Activation activation) {
+// `x` is nobody else's: where no gradient needs its values they are overwritten (the same numbers, less
+// memory).
+at::Tensor Activate(at::Tensor x, Activation activation) {
   if (activation == Activation::kSwiGlu) {
     const std::vector<at::Tensor> halves = x.chunk(2, -1);
     return at::silu(halves[0]) * halves[1];
   }
-  return activation == Activation::kQuickGelu ? x * at::sigmoid(x * 1.702) : at::gelu(x);
+  const bool in_place = !(c10::GradMode::is_enabled() && x.requires_grad());
+  if (activation == Activation::kQuickGelu) {
+    const at::Tensor gate = x * 1.702;
+    return in_place ? gate.sigmoid_().mul_(x) : x * at::sigmoid(gate);
+  }
+  return in_place ? at::gelu_(x) : at::gelu(x);
 }
 
 }  // namespace

@@ -36,7 +36,8 @@ std::vector<std::string> CoreAnd(std::vector<std::string> others) {
 
 const std::vector<std::string> kTrainerRooms = {
     "core/vit",           "trainer/model",       "trainer/loss",       "trainer/data",      "trainer/optim",
-    "trainer/checkpoint", "trainer/distributed", "trainer/forward", "trainer/evaluation", "trainer/supervise", "trainer/pretrain", "trainer/run"};
+    "trainer/checkpoint", "trainer/distributed", "trainer/forward", "trainer/evaluation", "trainer/supervise", "trainer/pretrain", "trainer/run",
+    "trainer/recipes",    "trainer/classify", "trainer/finetune", "trainer/probe"};
 
 std::vector<std::string> TrainerAnd(std::vector<std::string> others) {
   others.insert(others.end(), kTrainerRooms.begin(), kTrainerRooms.end());

@@ -16,10 +16,12 @@
 #include "core/base/progress.h"
 #include "tests/benchmarks/support.h"
 #include "tests/testing/temporary_folder.h"
+#include "trainer/distributed/self_communicator.h"
 #include "trainer/model/vit_init.h"
 #include "trainer/pretrain/pretrain_plan.h"
 #include "trainer/pretrain/train_step.h"
 #include "trainer/run/checkpoint_keeper.h"
+#include "trainer/run/step_trace.h"
 
 namespace afterimage::benchmarks {
 namespace {
@@ -39,35 +41,38 @@ PretrainPlan Plan(const std::string& model) {
   plan.vit.image_size = 224;
   plan.vit.patch_size = 16;
   plan.vit.mlp_width = 4 * plan.vit.width;
-  plan.alignment.num_teacher_levels = 12;
-  plan.alignment.levels = {8, 9, 10, 11, 12};
-  plan.alignment.teacher_width = plan.vit.width;
-  plan.alignment.student_depth = plan.vit.depth;
-  plan.alignment.student_width = plan.vit.width;
-  plan.level_weights.assign(plan.alignment.levels.size(), 0.2);
+  plan.alignments = {{.levels = {8, 9, 10, 11, 12},
+                      .num_teacher_levels = 12,
+                      .teacher_width = plan.vit.width,
+                      .student_depth = plan.vit.depth,
+                      .student_width = plan.vit.width}};
+  plan.level_weights.assign(plan.alignments.front().levels.size(), 0.2);
   return plan;
 }
 
 TrainingBatch Batch(const PretrainPlan& plan, int64_t size) {
   TrainingBatch batch;
   batch.size = size;
+  for (uint32_t slot = 0; slot < static_cast<uint32_t>(size); ++slot) batch.slots.push_back(slot);
   const int64_t p = plan.vit.patch_size;
   batch.pixels = at::randint(256, {size, kNumVisible, p * p * 3}, at::TensorOptions().dtype(at::kByte));
   batch.visible = at::arange(kNumVisible, at::TensorOptions().dtype(at::kLong)).repeat({size, 1});
-  for (size_t i = 0; i < plan.alignment.levels.size(); ++i)
-    batch.targets.push_back(at::randn({size, 1 + kNumVisible, plan.alignment.teacher_width}));
+  for (size_t i = 0; i < plan.level_weights.size(); ++i)
+    batch.targets.push_back(at::randn({size, 1 + kNumVisible, plan.vit.width}));
   return batch;
 }
 
 void Run(const std::string& model, const std::string& folder, int num_rounds, int num_steps,
          int64_t batch_size) {
   const PretrainPlan plan = Plan(model);
-  const auto train_step = Require(TrainStep::Create(plan));
+  trainer::SelfCommunicator alone;
+  trainer::StepTrace no_trace({});
+  const auto train_step = Require(TrainStep::Create(plan, &alone, &no_trace));
   const TrainingBatch batch = Batch(plan, batch_size);
   uint64_t step = 0;
   const auto steps = [&] {
     for (int i = 0; i < num_steps; ++i) {
-      Require(train_step->Gradients(batch, step++).status());
+      Require(train_step->Gradients(batch, step++, static_cast<uint64_t>(batch.size)).status());
       Require(train_step->Update(1e-5).status());
     }
   };

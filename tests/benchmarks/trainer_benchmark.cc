@@ -44,7 +44,7 @@ constexpr int kWarmUpSteps = 3;  // untimed, at the start of every block: the fe
 class Stepper {
  public:
   Stepper(const World& world, const SetDescription& description)
-      : student_(Require(Student::Create(world.student, Alignment(world, description), kSeed))),
+      : student_(Require(Student::Create(world.student, {Alignment(world, description)}, kSeed))),
         optimizer_(student_.parameters(), {}) {}
 
   void Step(const TrainingBatch& batch) {
@@ -63,7 +63,7 @@ class Stepper {
 
   // Multiply-accumulates of a forward over `num_visible` patches, the alignment included.
   double ForwardMacs(int64_t num_visible) const {
-    const trainer::AlignmentConfig& alignment = student_.alignment();
+    const trainer::AlignmentConfig& alignment = student_.alignments().front();
     return VitForwardMacs(student_.vit(), num_visible) +
            static_cast<double>(1 + num_visible) * static_cast<double>(alignment.levels.size()) *
                static_cast<double>(alignment.student_depth * alignment.student_width +
@@ -101,8 +101,7 @@ BatchFeed::Options FeedOptions(const World& world, FeatureInput& input, uint64_t
   feed.shape = {.batch = world.batch_size,
                 .num_visible = input.order().mask.num_visible,
                 .patch_size = world.student.patch_size,
-                .width = description.feature.geometry.width,
-                .levels = description.set.levels};
+                .teachers = {{description.feature.geometry.width, description.set.levels}}};
   return feed;
 }
 

@@ -80,7 +80,7 @@ class BatchFeedTest : public ::testing::Test {
     options.request.global_batch = 5;
     options.request.selection.tokens = Selection::Tokens::kMask;
     options.num_steps = num_steps;
-    options.shape = {.batch = 5, .num_visible = 5, .patch_size = 3, .width = 16, .levels = {2, 3}};
+    options.shape = {.batch = 5, .num_visible = 5, .patch_size = 3, .teachers = {{16, {2, 3}}}};
     options.first_wait = absl::Milliseconds(1);
     options.longest_wait = absl::Milliseconds(4);
     options.message = [this](const std::string& text) {
@@ -150,6 +150,29 @@ TEST_F(BatchFeedTest, ADamagedRecordStopsTrainingOrIsSkipped) {
   int skipped = 0;
   for (const std::string& batch : batches) skipped += batch.back() - '0';
   EXPECT_LE(skipped, 1);  // the record may lie in the dropped tail of the epoch
+}
+
+TEST_F(BatchFeedTest, ASampleThatAFurtherSetLacksCountsAsMissingAndNamesTheSet) {
+  TeacherOptions teacher_options;
+  teacher_options.weights = (folder_ / "teacher.safetensors").string();
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto teacher, TeacherRunner::Load(teacher_options));
+  const SetDescription further =
+      testing::DescribeSet(*teacher, TokenPolicy::kAll, Codec::kF16, /*pixels=*/false);
+  ASSERT_THAT(testing::FillCache(catalog_, *teacher, *index_, further, 2), IsOk());
+  BatchFeed::Options options = Options(4);
+  options.further_sets = {{.set_id = further.set.Id(), .levels = {3}}};
+  options.shape.teachers.push_back({16, {3}});
+  options.shape.with_statistics = true;  // they are the last section, where a damaged record is damaged
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> whole, Drain(source_, options));
+  EXPECT_EQ(whole.size(), 4u);
+
+  for (const ImageKey& image : index_->manifest().keys())
+    ASSERT_THAT(catalog_.DamageForTest(further.set.Id(), {image, 0}), IsOk());
+  EXPECT_THAT(Drain(source_, options).status(),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("set " + further.set.Id().Hex())));
+  options.miss = MissPolicy::kSkip;
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> skipped, Drain(source_, options));
+  for (const std::string& batch : skipped) EXPECT_THAT(batch, ::testing::EndsWith(" 5"));
 }
 
 TEST_F(BatchFeedTest, MissingRecordsNameTheirKeyAndTheRemedy) {

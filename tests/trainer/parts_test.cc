@@ -92,6 +92,11 @@ TEST(DropPathTest, IsAPureFunctionOfSeedAndStepWithTheRightRates) {
     }
   }
   EXPECT_FALSE(at::equal(factors[3][0], factors[3][1]));
+  // A part of the batch has the factors of its samples.
+  const std::vector<uint32_t> part = {7, 3, 19999};
+  const at::Tensor of_part = DropPathFactors(0.3, 4, part, 5, 17);
+  for (int64_t i = 0; i < 3; ++i)
+    EXPECT_TRUE(at::equal(of_part.select(2, i), factors.select(2, static_cast<int64_t>(part[i]))));
 }
 
 TEST(VitInitTest, ValuesAreThoseOfTheReference) {
@@ -143,7 +148,7 @@ TEST(AlignmentTest, LevelsThatTheTeacherDoesNotHaveAreRefused) {
 }
 
 TEST(StudentTest, ArchitecturesThatCannotBeAreRefusedBeforeAnyParameterIsMade) {
-  const auto refusal = [](VitConfig vit) { return Student::Create(vit, SmallAlignment(), 0).status(); };
+  const auto refusal = [](VitConfig vit) { return Student::Create(vit, {SmallAlignment()}, 0).status(); };
   VitConfig heads = SmallVit(), patches = SmallVit();
   heads.heads = 3;
   EXPECT_THAT(refusal(heads), StatusIs(absl::StatusCode::kInvalidArgument,
@@ -155,7 +160,7 @@ TEST(StudentTest, ArchitecturesThatCannotBeAreRefusedBeforeAnyParameterIsMade) {
 }
 
 TEST(StudentTest, GatheredPixelRowsGiveWhatTheWholeViewGives) {
-  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const Student student, Student::Create(SmallVit(), SmallAlignment(), 3));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const Student student, Student::Create(SmallVit(), {SmallAlignment()}, 3));
   const at::Tensor view = at::randint(256, {2, 12, 12, 3}, at::kByte);
   for (const std::vector<int64_t>& picks :
        {std::vector<int64_t>{7, 0, 12}, {15, 3, 1, 0, 2, 4, 5, 6, 14, 13, 12, 11, 10, 9, 8, 7}}) {
@@ -169,10 +174,10 @@ TEST(StudentTest, GatheredPixelRowsGiveWhatTheWholeViewGives) {
 
     VitForwardOptions options;
     options.visible = visible;
-    const at::Tensor rows =
-        InputRows(view, 3, *ParseTriple("0.485,0.456,0.406"), *ParseTriple("0.229,0.224,0.225"));
+    const at::Tensor rows = ViewRows(
+        NormalizePixels(view, *ParseTriple("0.485,0.456,0.406"), *ParseTriple("0.229,0.224,0.225")), 3);
     const std::vector<at::Tensor> wanted =
-        Align(student.alignment(), student.parameters(),
+        Align(student.alignments().front(), student.parameters(),
               VitForward(student.vit(), student.parameters(), rows, options).hidden);
     ASSERT_EQ(aligned.size(), 2u);
     for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(at::allclose(aligned[i], wanted[i], 1e-4, 1e-5));
@@ -180,7 +185,7 @@ TEST(StudentTest, GatheredPixelRowsGiveWhatTheWholeViewGives) {
 }
 
 TEST(StudentTest, GradientsReachAllThatIsTrainedAndNothingElse) {
-  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const Student student, Student::Create(SmallVit(), SmallAlignment(), 3));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const Student student, Student::Create(SmallVit(), {SmallAlignment()}, 3));
   const std::vector<at::Tensor> aligned =
       student.Predict(at::randint(256, {2, 3, 27}, at::kByte), at::tensor({7, 0, 12}).repeat({2, 1}), {});
   AlignmentLoss(LossType::kL2, {0.5, 0.5}, aligned, {at::zeros_like(aligned[0]), at::zeros_like(aligned[1])})

@@ -14,7 +14,7 @@
 #include "gtest/gtest.h"
 #include "tests/trainer/pretrain_fixture.h"
 #include "trainer/checkpoint/checkpoint.h"
-#include "trainer/checkpoint/export_student.h"
+#include "trainer/checkpoint/export_network.h"
 #include "trainer/data/feature_input.h"
 #include "trainer/model/weights_file.h"
 #include "trainer/pretrain/pretrain_plan.h"
@@ -125,7 +125,9 @@ TEST_F(PretrainOptionsTest, TheAverageIsExportedAndIsThatOfTheWeights) {
     options.ema = i == 0 ? 0.5 : 0.75;
     ASSERT_THAT(Pretrain(options).status(), IsOk());
     const std::string path = Path(absl::StrCat("average", i, ".safetensors"));
-    ASSERT_THAT(ExportStudent(options.out, path, "f32", ExportedWeights::kAverage), IsOk());
+    ASSERT_THAT(ExportNetwork({.checkpoint = options.out, .out = path, .weights = ExportedWeights::kAverage})
+                    .status(),
+                IsOk());
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const VitWeights weights, LoadVitWeights(path));
     exported[i] = weights.parameters;
   }
@@ -140,8 +142,10 @@ TEST_F(PretrainOptionsTest, TheAverageIsExportedAndIsThatOfTheWeights) {
   PretrainOptions without = Cached("without");
   without.steps = 1;
   ASSERT_THAT(Pretrain(without).status(), IsOk());
-  EXPECT_THAT(ExportStudent(without.out, Path("x"), "f32", ExportedWeights::kAverage),
-              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("without --ema")));
+  EXPECT_THAT(
+      ExportNetwork({.checkpoint = without.out, .out = Path("x"), .weights = ExportedWeights::kAverage})
+          .status(),
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("without --ema")));
 }
 
 TEST_F(PretrainOptionsTest, ClippingBoundsTheUpdateAndIsLogged) {

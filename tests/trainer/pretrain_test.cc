@@ -11,7 +11,7 @@
 #include "tests/trainer/pretrain_fixture.h"
 #include "tests/trainer/small_world.h"
 #include "trainer/checkpoint/checkpoint.h"
-#include "trainer/checkpoint/export_student.h"
+#include "trainer/checkpoint/export_network.h"
 #include "trainer/pretrain/pretrainer.h"
 
 namespace afterimage::trainer {
@@ -203,13 +203,15 @@ TEST_F(PretrainTest, AnExportedStudentIsATeacherForTheNextRun) {
   PretrainOptions options = Cached("run");
   options.steps = 2;
   ASSERT_THAT(Pretrain(options).status(), IsOk());
-  ASSERT_THAT(ExportStudent(Path("run"), Path("student.safetensors"), "f16"), IsOk());
+  const std::string student = Path("student.safetensors");
+  ASSERT_THAT(ExportNetwork({.checkpoint = Path("run"), .out = student, .dtype = "f16"}).status(), IsOk());
   TeacherOptions teacher;
-  teacher.weights = Path("student.safetensors");
+  teacher.weights = student;
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto runner, TeacherRunner::Load(teacher));
   EXPECT_EQ(runner->view_size(), 12u);
   EXPECT_EQ(runner->geometry(), (TeacherGeometry{.num_levels = 3, .width = 16, .grid = 4}));
-  EXPECT_THAT(ExportStudent(Path("nothing"), Path("x"), "f32"), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(ExportNetwork({.checkpoint = Path("nothing"), .out = Path("x")}).status(),
+              StatusIs(absl::StatusCode::kNotFound));
 }
 
 }  // namespace

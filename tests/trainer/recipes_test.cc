@@ -11,7 +11,7 @@
 #include "tests/testing/child_process.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temporary_folder.h"
-#include "trainer/pretrain/recipe.h"
+#include "trainer/recipes/recipe.h"
 
 namespace afterimage::trainer {
 namespace {
@@ -30,8 +30,8 @@ Finished Train(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), AFTERIMAGE_BINARY_DIR "/bin/afterimage-train");
   return RunProgram(std::move(arguments));
 }
-Finished Print(std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), {"pretrain", "--print-config"});
+Finished Print(std::vector<std::string> arguments, const std::string& command = "pretrain") {
+  arguments.insert(arguments.begin(), {command, "--print-config"});
   return Train(std::move(arguments));
 }
 
@@ -77,11 +77,39 @@ TEST(ShippedRecipesTest, EachIsListedShownAndAccepted) {
     EXPECT_FALSE(recipe.summary.empty());
     EXPECT_THAT(list.out, AllOf(HasSubstr(shipped.name), HasSubstr(recipe.summary)));
     EXPECT_EQ(Train({"recipes", shipped.name}).out, shipped.text);
-    const Finished print = Print({"--recipe", shipped.name});
+    const bool finetunes = absl::StartsWith(shipped.name, "finetune-");
+    const Finished print = Print({"--recipe", shipped.name}, finetunes ? "finetune" : "pretrain");
     EXPECT_EQ(print.status, 0) << print.Text();
     for (const RecipeEntry& entry : recipe.entries)
       EXPECT_THAT(print.out, HasSubstr(entry.key + " = " + entry.value + " "));
   }
+}
+
+// What says nothing gets the numbers of this recipe all the same.
+Finished ExpectDefaultsOf(const std::string& recipe, const std::string& command,
+                          const std::string& but = "-") {
+  const Finished silent = Print({}, command);
+  const absl::StatusOr<Recipe> defaults = ParseRecipe("defaults", silent.out);
+  const absl::StatusOr<Recipe> published = OpenRecipe(recipe);
+  EXPECT_THAT(defaults.status(), IsOk());
+  EXPECT_THAT(published.status(), IsOk());
+  if (!defaults.ok() || !published.ok()) return silent;
+  for (const RecipeEntry& entry : published->entries) {
+    if (entry.key.starts_with(but)) continue;
+    const auto found = std::ranges::find(defaults->entries, entry.key, &RecipeEntry::key);
+    if (found == defaults->entries.end()) {
+      ADD_FAILURE() << entry.key << " has no default";
+      continue;
+    }
+    char* end = nullptr;
+    const double number = std::strtod(entry.value.c_str(), &end);
+    if (*end == 0) {
+      EXPECT_EQ(std::strtod(found->value.c_str(), nullptr), number) << entry.key;
+    } else {
+      EXPECT_EQ(found->value, entry.value) << entry.key;
+    }
+  }
+  return silent;
 }
 
 // maskalign.md section 1.8 and the README of the authors' code.
@@ -96,23 +124,23 @@ TEST(ShippedRecipesTest, ThePublishedOnesHaveThePublishedValuesAndAreTheDefaults
   }
   const Finished large = Print({"--recipe", "maskalign-vit-l16"});
   EXPECT_THAT(large.out, AllOf(HasSubstr("model = vit_large "), HasSubstr("drop-path = 0.2 ")));
-  // What says nothing gets the numbers of the first one all the same, but for masks: a set may have its own.
-  const Finished silent = Print({});
-  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const Recipe defaults, ParseRecipe("defaults", silent.out));
-  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const Recipe published, OpenRecipe("maskalign-vit-b16"));
-  for (const RecipeEntry& entry : published.entries) {
-    if (entry.key.starts_with("mask-")) continue;
-    const auto found = std::ranges::find(defaults.entries, entry.key, &RecipeEntry::key);
-    ASSERT_NE(found, defaults.entries.end()) << entry.key;
-    char* end = nullptr;
-    const double number = std::strtod(entry.value.c_str(), &end);
-    if (*end == 0) {
-      EXPECT_EQ(std::strtod(found->value.c_str(), nullptr), number) << entry.key;
-    } else {
-      EXPECT_EQ(found->value, entry.value) << entry.key;
-    }
-  }
+  // But for masks: a set may have its own.
+  const Finished silent = ExpectDefaultsOf("maskalign-vit-b16", "pretrain", "mask-");
   EXPECT_THAT(silent.out, HasSubstr("# peak learning rate 6e-04, warm-up 20 epochs"));
+}
+
+// maskalign.md section 1.9.
+TEST(ShippedRecipesTest, FineTuningHasThePublishedValuesAndTheyAreTheDefaults) {
+  const Finished silent = ExpectDefaultsOf("finetune-vit-b16", "finetune");
+  for (const char* line :
+       {"pool = mean ", "layer-decay = 0.55 ", "drop-path = 0.2 ", "batch-size = 1024 ", "epochs = 100 ",
+        "min-lr = 1e-06 ", "min-area = 2/25 ", "rand-augment = rand-m9-mstd0.5-inc1 ",
+        "random-erasing = 0.25 ", "mixup = 0.8 ", "label-smoothing = 0.1 ", "# peak learning rate 0.0012"}) {
+    EXPECT_THAT(silent.out, HasSubstr(line));
+  }
+  const Finished other = Print({"--recipe", "maskalign-vit-b16"}, "finetune");
+  EXPECT_EQ(other.status, 2);
+  EXPECT_THAT(other.err, HasSubstr("unknown key \"model\""));
 }
 
 TEST_F(RecipeFileTest, FlagsWinOverTheRecipeAndTheRecipeOverDefaults) {

@@ -44,9 +44,10 @@ void WriteImages(const std::string& folder, const SmallWorldOptions& options) {
   }
 }
 
-void WriteTeacher(const std::string& path, uint64_t seed) {
+void WriteTeacher(const std::string& path, uint64_t seed, int64_t width) {
   VitWeights weights;
-  weights.config = {.image_size = 12, .patch_size = 3, .width = 16, .depth = 3, .heads = 2, .mlp_width = 32};
+  weights.config = {
+      .image_size = 12, .patch_size = 3, .width = width, .depth = 3, .heads = 2, .mlp_width = 2 * width};
   weights.parameters = NewVit(weights.config, seed);
   ASSERT_THAT(SaveVitWeights(path, weights, "f32"), afterimage::testing::IsOk());
 }
@@ -70,7 +71,8 @@ SetDescription DescribeSet(const TeacherRunner& teacher, TokenPolicy policy, Cod
 }
 
 absl::Status FillCache(FeatureCatalog& catalog, TeacherRunner& teacher, const ImageIndex& images,
-                       const SetDescription& description, uint32_t num_view_seeds) {
+                       const SetDescription& description, uint32_t num_view_seeds,
+                       FeatureStore* importance_from) {
   AFTERIMAGE_RETURN_IF_ERROR(catalog.PutManifest(images.manifest()));
   AFTERIMAGE_RETURN_IF_ERROR(catalog.CreateSet(description).status());
   AFTERIMAGE_ASSIGN_OR_RETURN(const OpenedSet set,
@@ -97,6 +99,10 @@ absl::Status FillCache(FeatureCatalog& catalog, TeacherRunner& teacher, const Im
           AFTERIMAGE_ASSIGN_OR_RETURN(std::vector<FeatureRecord> records,
                                       teacher.Run({&view, 1}, description.set.levels));
           FeatureRecord record = std::move(records[0]);
+          if (importance_from != nullptr) {
+            AFTERIMAGE_ASSIGN_OR_RETURN(const PinnedBytes other, ReadOne(*importance_from, key));
+            AFTERIMAGE_ASSIGN_OR_RETURN(record.importance, FeatureBlock::Parse(other.bytes)->Importance());
+          }
           if (description.set.token_policy == TokenPolicy::kVisible) {
             std::vector<std::vector<uint16_t>> masks;
             for (uint32_t m = 0; m < description.set.mask.num_masks; ++m) {

@@ -21,15 +21,16 @@ struct SmallWorldOptions {
 // Writes <folder>/left/*.ppm and <folder>/right/*.ppm, 16 x 16 pixels.
 void WriteImages(const std::string& folder, const SmallWorldOptions& options = {});
 
-// Writes a ViT of 12 x 12 pixels, patch 3 (a grid of 4), width 16, depth 3, as `supervise` exports one.
-void WriteTeacher(const std::string& path, uint64_t seed = 7);
+// Writes a ViT of 12 x 12 pixels, patch 3 (a grid of 4), depth 3, as `supervise` exports one.
+void WriteTeacher(const std::string& path, uint64_t seed = 7, int64_t width = 16);
 
 // The set that fits the teacher: levels 2 and 3, crops of at least a third.
 SetDescription DescribeSet(const TeacherRunner& teacher, TokenPolicy policy, Codec codec, bool pixels = true);
 
-// Creates the set in `catalog` and computes every record with the teacher: what
-// afterimage-precompute does.
+// Creates the set in `catalog` and computes every record with the teacher, its importance taken from another
+// set where one is given: what afterimage-precompute does.
 absl::Status FillCache(FeatureCatalog& catalog, TeacherRunner& teacher, const ImageIndex& images,
-                       const SetDescription& description, uint32_t num_view_seeds);
+                       const SetDescription& description, uint32_t num_view_seeds,
+                       FeatureStore* importance_from = nullptr);
 
 }  // namespace afterimage::trainer::testing

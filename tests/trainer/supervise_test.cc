@@ -31,21 +31,21 @@ class SuperviseTest : public ::testing::Test {
   std::string Path(const std::string& name) const { return (folder_ / name).string(); }
   SupervisedOptions Options(const std::string& out) const {
     SupervisedOptions options;
-    options.images = Path("train");
-    options.test_images = Path("test");
-    options.out = Path(out);
+    options.run.images = Path("train");
+    options.run.test_images = Path("test");
+    options.run.out = Path(out);
     options.image_size = 12;
     options.patch_size = 3;
     options.width = 16;
     options.depth = 2;
     options.heads = 2;
-    options.flip = false;  // left and right are the classes
-    options.min_area = {4, 5};
-    options.batch_size = 16;
-    options.epochs = 12;
-    options.lr = 3e-3;
-    options.warmup_epochs = 1;
-    options.num_threads = 1;
+    options.run.flip = false;  // left and right are the classes
+    options.run.min_area = {4, 5};
+    options.run.batch_size = 16;
+    options.run.epochs = 12;
+    options.run.lr = 3e-3;
+    options.run.warmup_epochs = 1;
+    options.run.num_threads = 1;
     return options;
   }
   const afterimage::testing::TemporaryFolder folder_;
@@ -53,10 +53,10 @@ class SuperviseTest : public ::testing::Test {
 
 TEST_F(SuperviseTest, LearnsAndTheExportedFileIsATeacher) {
   SupervisedOptions options = Options("run");
-  options.export_dtype = "f16";
-  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const SupervisedSummary summary, TrainSupervised(options));
+  options.run.export_dtype = "f16";
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const LabelledSummary summary, TrainSupervised(options));
   EXPECT_EQ(summary.steps, 48u);
-  EXPECT_GT(summary.test_accuracy, 0.9);
+  EXPECT_GT(summary.test->top1(), 0.9);
   TeacherOptions teacher;
   teacher.weights = summary.weights;
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto runner, TeacherRunner::Load(teacher));
@@ -65,10 +65,10 @@ TEST_F(SuperviseTest, LearnsAndTheExportedFileIsATeacher) {
   KnnEvaluationOptions knn{.weights = summary.weights,
                            .images = Path("train"),
                            .test_images = Path("test"),
-                           .k = 5,
+                           .ks = {5},
                            .num_threads = 1};
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const KnnEvaluation trained, EvaluateKnn(knn));
-  EXPECT_GT(trained.accuracy, 0.9);
+  EXPECT_GT(trained.accuracies[0], 0.9);
   EXPECT_EQ(trained.width, 32u);
   knn.untrained = true;
   EXPECT_THAT(EvaluateKnn(knn).status(), IsOk());
@@ -80,32 +80,32 @@ TEST_F(SuperviseTest, LearnsAndTheExportedFileIsATeacher) {
 
 TEST_F(SuperviseTest, AResumedRunEndsWithTheWeightsOfAnUninterruptedOne) {
   SupervisedOptions options = Options("whole");
-  options.epochs = 4;
+  options.run.epochs = 4;
   ASSERT_THAT(TrainSupervised(options).status(), IsOk());
-  options.out = Path("parts");
+  options.run.out = Path("parts");
   RequestStop();
-  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const SupervisedSummary none, TrainSupervised(options));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const LabelledSummary none, TrainSupervised(options));
   EXPECT_TRUE(none.stopped);
   ResetStopForTest();
   ASSERT_THAT(TrainSupervised(options).status(), IsOk());
   std::filesystem::remove(Path("parts") + "/checkpoint-16.safetensors");  // back to the end of epoch 3
-  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const SupervisedSummary rest, TrainSupervised(options));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const LabelledSummary rest, TrainSupervised(options));
   EXPECT_EQ(rest.steps, 16u);
   const auto bytes = [&](const std::string& run) { return *ReadFile(Path(run) + "/model.safetensors"); };
   EXPECT_TRUE(bytes("whole") == bytes("parts"));
-  options.lr = 1e-4;
+  options.run.lr = 1e-4;
   EXPECT_THAT(TrainSupervised(options).status(),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("\"lr\"")));
 }
 
 TEST_F(SuperviseTest, CurvesGoToTensorBoardAndTheBestStateIsThatOfTheHighestAccuracy) {
   SupervisedOptions options = Options("run");
-  options.epochs = 3;
+  options.run.epochs = 3;
   ASSERT_THAT(TrainSupervised(options).status(), IsOk());
   size_t num_steps = 0;
   uint64_t best_step = 0;
   float best = -1;
-  for (const testing::ReadEvent& event : testing::ReadEventFolder(options.out)) {
+  for (const testing::ReadEvent& event : testing::ReadEventFolder(options.run.out)) {
     num_steps += event.tag == "train/loss";
     if (event.tag != "test/top1" || event.scalar <= best) continue;
     best = event.scalar;
@@ -114,14 +114,14 @@ TEST_F(SuperviseTest, CurvesGoToTensorBoardAndTheBestStateIsThatOfTheHighestAccu
   EXPECT_EQ(num_steps, 12u);
   EXPECT_GT(best, 0.4f);
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const Checkpoint checkpoint,
-                                  ReadCheckpoint(options.out + "/best.safetensors"));
+                                  ReadCheckpoint(options.run.out + "/best.safetensors"));
   EXPECT_EQ(checkpoint.step, best_step);
 }
 
 TEST_F(SuperviseTest, PicturesWithoutLabelsAndOtherClassesAreRefused) {
   SupervisedOptions options = Options("run");
-  options.images = Path("train/left");
-  options.test_images = "";
+  options.run.images = Path("train/left");
+  options.run.test_images = "";
   EXPECT_THAT(TrainSupervised(options).status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("has no label")));
   std::filesystem::rename(Path("test/left"), Path("test/top"));

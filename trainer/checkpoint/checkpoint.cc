@@ -73,6 +73,8 @@ void PruneCheckpoints(const std::string& folder, int keep) {
   }
 }
 
+bool IsCheckpoint(const SafetensorsFile& file) { return file.metadata().contains(kVersionKey); }
+
 std::optional<std::string> LatestCheckpoint(const std::string& folder) {
   const std::map<uint64_t, std::string> all = ListCheckpoints(folder);
   if (all.empty()) return std::nullopt;

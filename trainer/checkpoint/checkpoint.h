@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/tensors/safetensors.h"
 #include "core/vit/vit.h"
 
 namespace afterimage::trainer {
@@ -30,6 +31,9 @@ std::string CheckpointPath(const std::string& folder, uint64_t step);
 
 // Removes all but the last `keep` of the folder's checkpoints.
 void PruneCheckpoints(const std::string& folder, int keep);
+
+// Whether the file says that it is a checkpoint, of whatever format version.
+bool IsCheckpoint(const SafetensorsFile& file);
 
 // Path of the checkpoint with the highest step in `folder`, if there is one.
 std::optional<std::string> LatestCheckpoint(const std::string& folder);

@@ -12,6 +12,9 @@ namespace afterimage::trainer {
 // status of a command that ended in good order.
 using CommandBody = std::function<int()>;
 
+void AddFinetuneCommand(CLI::App& app, CommandBody& chosen);
+void AddProbeCommand(CLI::App& app, CommandBody& chosen);
+void AddEvaluateCommand(CLI::App& app, CommandBody& chosen);
 void AddSuperviseCommand(CLI::App& app, CommandBody& chosen);
 void AddPretrainCommand(CLI::App& app, CommandBody& chosen);
 void AddRecipesCommand(CLI::App& app, CommandBody& chosen);

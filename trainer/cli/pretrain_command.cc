@@ -1,21 +1,34 @@
 #include <cstdio>
 #include <memory>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
 #include "trainer/cli/command.h"
+#include "trainer/cli/interval_flag.h"
+#include "trainer/cli/rank_flags.h"
 #include "trainer/cli/recipe_flags.h"
 #include "trainer/pretrain/pretrainer.h"
-#include "trainer/pretrain/recipe.h"
 #include "trainer/pretrain/run_config.h"
+#include "trainer/recipes/recipe.h"
 
 namespace afterimage::trainer {
 namespace {
 
-int Run(const PretrainOptions& options) {
-  const absl::StatusOr<PretrainSummary> summary = Pretrain(options);
-  if (!summary.ok()) return FailCommand(summary.status());
+int Run(PretrainOptions options, const RankArguments& arguments) {
+  const absl::StatusOr<RanksOfCommand> joined = JoinRanks(arguments, options.device);
+  if (!joined.ok()) return FailCommand(joined.status());
+  Communicator& ranks = *joined->communicator;
+  options.device = joined->device;
+  options.input.teacher.device = joined->device;
+  const absl::StatusOr<PretrainSummary> summary = Pretrain(options, ranks);
+  if (!summary.ok()) {
+    return FailCommand(ranks.num_ranks() == 1
+                           ? summary.status()
+                           : WithContext(summary.status(), absl::StrCat("rank ", ranks.rank())));
+  }
+  if (ranks.rank() != 0) return summary->stopped ? StoppedExitStatus() : 0;
   std::printf("%s: %llu steps, loss %.4f, %.0f images/s, input wait %.1f %%", summary->checkpoint.c_str(),
               static_cast<unsigned long long>(summary->steps), summary->last_loss, summary->images_per_second,
               100 * summary->wait_share);
@@ -39,7 +52,14 @@ void AddInputFlags(CLI::App& command, FeatureInputOptions& input,
       .add_option("--cache", input.cache,
                   "address of a cache: a folder, unix:PATH or grpc://host:port; nothing else is needed")
       ->group(group);
-  command.add_option("--set", input.set, "alias or id, where the cache has more than one set")->group(group);
+  command
+      .add_option(
+          "--set", input.sets,
+          "alias or id, where the cache has more than one set; again for each further teacher (pixels and "
+          "masks are the first one's)")
+      ->allow_extra_args(false)
+      ->delimiter(',')
+      ->group(group);
   command
       .add_option("--manifest", input.manifest, "name or digest, where the set has more than one data set")
       ->group(group);
@@ -67,7 +87,8 @@ void AddInputFlags(CLI::App& command, FeatureInputOptions& input,
   for (const auto& [flag, target, help] :
        {std::tuple{"--teacher-family", &input.teacher.family, "instead of recognising it (docs/teachers.md)"},
         {"--teacher-prefix", &input.teacher.prefix, "look only at tensors whose names begin so"},
-        {"--teacher-activation", &input.teacher.activation, "gelu or quick_gelu, where the weights do not tell"},
+        {"--teacher-activation", &input.teacher.activation,
+         "gelu or quick_gelu, where the weights do not tell"},
         {"--teacher-eps", &input.teacher.layer_norm_eps, "LayerNorm eps, likewise"},
         {"--teacher-mean", &input.teacher.mean, "pixel mean in [0, 1]: three decimals, comma-separated"},
         {"--teacher-std", &input.teacher.std, "pixel standard deviation, likewise"}}) {
@@ -78,7 +99,8 @@ void AddInputFlags(CLI::App& command, FeatureInputOptions& input,
                   "side of a live teacher's input, to which each view is resized (0 = the view's)")
       ->group(group);
   command
-      .add_option("--view-size", input.teacher.image_size, "side of a live teacher's views (0 = the teacher's own)")
+      .add_option("--view-size", input.teacher.image_size,
+                  "side of a live teacher's views (0 = the teacher's own)")
       ->group(group);
   command.add_option("--micro-batch", input.teacher.micro_batch, "of a live teacher")
       ->capture_default_str()
@@ -144,8 +166,14 @@ void AddRecipeFlags(CLI::App& command, PretrainOptions& o) {
   command.add_option("--head", o.head, "linear, norm_linear, mlp, mlp2")->capture_default_str()->group(group);
   command.add_option("--target-norm", o.target_norm, "whiten, none, l2")->capture_default_str()->group(group);
   command.add_option("--loss", o.loss_type, "smoothl1, l1, l2")->capture_default_str()->group(group);
-  command.add_option("--loss-weights", o.loss_weights, "topK, mean, out, linear_decay, midK")
+  command
+      .add_option("--loss-weights", o.loss_weights,
+                  "topK, mean, out, linear_decay, midK; with several teachers also one each: top5,top3")
       ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--teacher-weights", o.teacher_weights,
+                  "of the losses of several teachers, e.g. 1,0.5 (their mean)")
       ->group(group);
   command.add_option("--batch-size", o.batch_size, "samples of an update")
       ->capture_default_str()
@@ -196,25 +224,6 @@ void AddRecipeFlags(CLI::App& command, PretrainOptions& o) {
       ->group(group);
 }
 
-void AddIntervalFlag(CLI::App& command, const std::string& flag, StepInterval& interval,
-                     const std::string& help) {
-  command.add_option_function<std::string>(
-      flag,
-      [flag, &interval](const std::string& text) {
-        const absl::StatusOr<StepInterval> parsed = StepInterval::Parse(text);
-        if (!parsed.ok()) throw CLI::ValidationError(flag, std::string(parsed.status().message()));
-        interval = *parsed;
-      },
-      help);
-}
-
-// Opens the recipe that the options name, if any, and sets the flags that were not given.
-absl::Status TakeRecipe(const PretrainOptions& options, CLI::App& command, Recipe& recipe) {
-  if (options.recipe.empty()) return absl::OkStatus();
-  AFTERIMAGE_ASSIGN_OR_RETURN(recipe, OpenRecipe(options.recipe));
-  return ApplyRecipe(recipe, command);
-}
-
 // What follows from the flags and has none of its own value, as comments.
 std::string DerivedValues(const PretrainOptions& options) {
   return absl::StrFormat("# peak learning rate %s, warm-up %s epochs\n", DecimalText(LearningRate(options)),
@@ -229,14 +238,9 @@ void AddPretrainCommand(CLI::App& app, CommandBody& chosen) {
       "Trains a student on cached teacher features (MaskAlign); the defaults are maskalign-vit-b16.");
   auto options = std::make_shared<PretrainOptions>();
   PretrainOptions& o = *options;
-  auto print_config = std::make_shared<bool>(false);
+  auto rank_arguments = std::make_shared<RankArguments>();
   command->add_option("--out", o.out,
                       "folder of the run: checkpoints, metrics.jsonl, config.json, summary.json");
-  command->add_option(
-      "--recipe", o.recipe,
-      "a shipped recipe (`afterimage-train recipes` lists them) or a file; flags win over it");
-  command->add_flag("--print-config", *print_config,
-                    "print the configuration that would be trained, as a recipe, and end");
   AddInputFlags(*command, o.input, options);
   AddRecipeFlags(*command, o);
   command->add_option("--steps", o.steps, "end at this step; the schedule stays that of --epochs")
@@ -252,30 +256,31 @@ void AddPretrainCommand(CLI::App& app, CommandBody& chosen) {
   AddIntervalFlag(*command, "--image-every", o.image_every,
                   "pictures for TensorBoard: steps, or as 2epochs; 0 = none (1epoch)");
   command->add_flag("--resume,!--no-resume", o.resume, "go on from a checkpoint in --out (on)");
-  command->callback([command, options, print_config, &chosen] {
-    Recipe recipe;
-    if (const absl::Status applied = TakeRecipe(*options, *command, recipe); !applied.ok()) {
-      chosen = [applied] { return FailCommand(applied); };
-      return;
-    }
-    if (*print_config) {
-      const std::string text = EffectiveRecipe(recipe, *command) + DerivedValues(*options);
-      chosen = [text] {
-        std::fputs(text.c_str(), stdout);
-        return 0;
-      };
-      return;
-    }
-    if (options->out.empty()) throw CLI::RequiredError("--out");
+  command->add_option(
+      "--trace", o.trace,
+      "write a trace of the first steps to this file, for ui.perfetto.dev; with several ranks one "
+      "file each");
+  command->add_option("--trace-steps", o.trace_steps, "how many steps")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  AddRankFlags(*command, *rank_arguments);
+  command
+      ->add_option_function<double>(
+          "--bucket-mb",
+          [&o](double megabytes) { o.bucket_bytes = static_cast<int64_t>(megabytes * (1 << 20)); },
+          "gradients that ranks sum at once, in MiB (a sixteenth of all, at most 25)")
+      ->check(CLI::Range(0.001, 1024.0))
+      ->group(kRanksGroup);
+  const auto run = [options, rank_arguments] {
     options->input.order_seed = options->seed;
     options->input.loss_weights = options->loss_weights;
-    options->input.teacher.device = options->device;
     options->input.teacher.num_threads = options->num_threads;
-    chosen = [options] {
-      InstallStopSignalHandlers();
-      return Run(*options);
-    };
-  });
+    InstallStopSignalHandlers();
+    return Run(*options, *rank_arguments);
+  };
+  AddRecipeCommand(
+      *command, chosen, o.recipe,
+      {.required = {"--out"}, .derived = [options] { return DerivedValues(*options); }, .run = run});
 }
 
 }  // namespace afterimage::trainer

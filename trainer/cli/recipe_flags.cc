@@ -1,7 +1,10 @@
 #include "trainer/cli/recipe_flags.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <memory>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -75,6 +78,40 @@ std::string EffectiveRecipe(const Recipe& recipe, const CLI::App& command) {
     absl::StrAppendFormat(&text, "%-28s # %s\n", absl::StrCat(key, " = ", value), origin);
   }
   return text;
+}
+
+void AddRecipeCommand(CLI::App& command, CommandBody& chosen, std::string& recipe, RecipeCommand parts) {
+  command.add_option("--recipe", recipe,
+                     "a shipped recipe (`afterimage-train recipes` lists them) or a file; flags win over it");
+  auto print = std::make_shared<bool>(false);
+  command.add_flag("--print-config", *print,
+                   "print the configuration that would be trained, as a recipe, and end");
+  command.callback([&command, &chosen, &recipe, print, parts = std::move(parts)] {
+    Recipe opened;
+    absl::Status applied;
+    if (!recipe.empty()) {
+      absl::StatusOr<Recipe> read = OpenRecipe(recipe);
+      applied = read.ok() ? ApplyRecipe(*read, command) : read.status();
+      if (read.ok()) opened = *std::move(read);
+    }
+    if (!applied.ok()) {
+      chosen = [applied] { return FailCommand(applied); };
+      return;
+    }
+    if (*print) {
+      const std::string text =
+          EffectiveRecipe(opened, command) + (parts.derived ? parts.derived() : std::string());
+      chosen = [text] {
+        std::fputs(text.c_str(), stdout);
+        return 0;
+      };
+      return;
+    }
+    for (const std::string& flag : parts.required) {
+      if (command.count(flag) == 0) throw CLI::RequiredError(flag);
+    }
+    chosen = parts.run;
+  });
 }
 
 }  // namespace afterimage::trainer

@@ -2,7 +2,7 @@
 #include <memory>
 
 #include "trainer/cli/command.h"
-#include "trainer/pretrain/recipe.h"
+#include "trainer/recipes/recipe.h"
 
 namespace afterimage::trainer {
 namespace {
@@ -31,7 +31,8 @@ int ShowRecipe(const std::string& name) {
 
 void AddRecipesCommand(CLI::App& app, CommandBody& chosen) {
   CLI::App* command = app.add_subcommand(
-      "recipes", "Lists the recipes for `pretrain --recipe`, or shows one as a file to start from.");
+      "recipes",
+      "Lists the recipes for --recipe of `pretrain` and `finetune`, or shows one as a file to start from.");
   auto name = std::make_shared<std::string>();
   command->add_option("name", *name, "the recipe to show");
   command->callback(

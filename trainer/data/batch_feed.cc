@@ -22,6 +22,17 @@ absl::Status MissError(const EpochFrame& frame) {
       absl::StrCat("record ", frame.key.ToString(), " is damaged: ", frame.reason, hint));
 }
 
+// The rows of a plane of all tokens that belong to the class token and these patches.
+std::vector<uint16_t> RowsOfPatches(std::span<const uint16_t> patches) {
+  std::vector<uint16_t> rows = {0};
+  for (const uint16_t patch : patches) rows.push_back(static_cast<uint16_t>(patch + 1));
+  return rows;
+}
+
+void Cancel(std::span<const std::unique_ptr<EpochStream>> streams) {
+  for (const auto& stream : streams) stream->Cancel();
+}
+
 // Row `index` of a tensor [G, ...] as memory.
 template <typename T>
 std::span<T> RowOf(const at::Tensor& tensor, int64_t index) {
@@ -40,11 +51,13 @@ TrainingBatch TrainingBatch::Allocate(const BatchShape& shape) {
   batch.pixels = at::zeros({shape.batch, shape.num_visible, 3 * shape.patch_size * shape.patch_size},
                            options(at::kByte));
   batch.visible = at::zeros({shape.batch, shape.num_visible}, options(at::kLong));
-  for (size_t i = 0; i < shape.levels.size(); ++i) {
-    batch.targets.push_back(at::zeros({shape.batch, tokens, shape.width}, options(at::kFloat)));
-    if (!shape.with_statistics) continue;
-    batch.mean.push_back(at::zeros({shape.batch, tokens}, options(at::kFloat)));
-    batch.inverse_deviation.push_back(at::ones({shape.batch, tokens}, options(at::kFloat)));
+  for (const TargetShape& teacher : shape.teachers) {
+    for (size_t i = 0; i < teacher.levels.size(); ++i) {
+      batch.targets.push_back(at::zeros({shape.batch, tokens, teacher.width}, options(at::kFloat)));
+      if (!shape.with_statistics) continue;
+      batch.mean.push_back(at::zeros({shape.batch, tokens}, options(at::kFloat)));
+      batch.inverse_deviation.push_back(at::ones({shape.batch, tokens}, options(at::kFloat)));
+    }
   }
   return batch;
 }
@@ -77,7 +90,7 @@ BatchFeed::~BatchFeed() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
-    if (stream_ != nullptr) stream_->Cancel();
+    if (streams_ != nullptr) Cancel(*streams_);
   }
   changed_.notify_all();
   thread_.join();
@@ -111,7 +124,7 @@ void BatchFeed::Work() {
   EpochRequest request = options_.request;
   uint64_t epoch = request.epoch;
   uint64_t step = request.step_begin;
-  std::unique_ptr<EpochStream> stream;
+  Streams streams;  // empty: to be opened
   int tries = 0;
   absl::Time away_since;
 
@@ -125,33 +138,33 @@ void BatchFeed::Work() {
     }
     absl::Status status;
     while (true) {
-      if (stream == nullptr) {
+      if (streams.empty()) {
         request.epoch = epoch;
         if (options_.order_of_epoch) request.order = options_.order_of_epoch(epoch);
         request.step_begin = step;
         request.step_end = std::min(steps_per_epoch_, step + (options_.num_steps - done));
-        auto opened = source_->Open(request);
+        auto opened = OpenStreams(request);
         status = opened.status();
-        if (opened.ok()) stream = *std::move(opened);
+        if (opened.ok()) streams = *std::move(opened);
       }
-      if (stream != nullptr) {
+      if (!streams.empty()) {
         {
           std::lock_guard lock(mutex_);
-          stream_ = stream.get();
-          if (stopping_) stream->Cancel();
+          streams_ = &streams;
+          if (stopping_) Cancel(streams);
         }
         slot.batch.epoch = epoch;
         slot.batch.step = step;
         status = RunTorch([&] {
           slot.batch.SetNumVisible(request.order.mask.num_visible);
-          return FillBatch(*stream, slot.batch);
+          return FillBatch(streams, slot.batch);
         });
         std::lock_guard lock(mutex_);
-        stream_ = nullptr;
+        streams_ = nullptr;
       }
       if (!absl::IsUnavailable(status)) break;
       // The source has gone, perhaps in the middle of a batch: open again at this step and fill it anew.
-      stream.reset();
+      streams.clear();
       if (tries == 0) away_since = absl::Now();
       if (!WaitForSource(status, tries++, away_since)) break;
     }
@@ -175,7 +188,7 @@ void BatchFeed::Work() {
     if (++step == steps_per_epoch_) {
       step = 0;
       ++epoch;
-      stream.reset();
+      streams.clear();
     }
   }
 }
@@ -193,81 +206,143 @@ bool BatchFeed::WaitForSource(const absl::Status& status, int tries, absl::Time 
   return !changed_.wait_for(lock, absl::ToChronoMilliseconds(pause), [&] { return stopping_; });
 }
 
-absl::Status BatchFeed::FillBatch(EpochStream& stream, TrainingBatch& batch) const {
+absl::StatusOr<BatchFeed::Streams> BatchFeed::OpenStreams(const EpochRequest& request) const {
+  Streams streams;
+  AFTERIMAGE_ASSIGN_OR_RETURN(streams.emplace_back(), source_->Open(request));
+  for (const FurtherSet& set : options_.further_sets) {
+    EpochRequest further = request;
+    further.set_id = set.set_id;
+    further.selection.levels = set.levels;
+    further.selection.pixels = false;  // the first set has them
+    further.selection.tokens = set.draws_same_mask ? Selection::Tokens::kMask : Selection::Tokens::kStored;
+    if (set.num_masks > 0) further.order.mask.num_masks = set.num_masks;  // as such a set's mask spec has it
+    auto stream = source_->Open(further);
+    if (!stream.ok()) return WithContext(stream.status(), absl::StrCat("set ", set.set_id.Hex()));
+    streams.push_back(*std::move(stream));
+  }
+  return streams;
+}
+
+absl::Status BatchFeed::FillBatch(Streams& streams, TrainingBatch& batch) const {
   batch.size = 0;
   batch.keys.clear();
+  batch.slots.clear();
   batch.sum = {};
   batch.num_failed = batch.num_skipped = batch.bytes = 0;
   const SlotRange slots = SlotsOfRank(options_.request.slice, options_.request.global_batch);
+  std::vector<EpochFrame> frames(streams.size());
   for (uint64_t index = slots.begin; index < slots.end; ++index) {
-    AFTERIMAGE_ASSIGN_OR_RETURN(const std::optional<EpochFrame> frame, stream.Next());
     const uint64_t position = batch.step * options_.request.global_batch + index;
-    if (!frame.has_value())
-      return absl::InternalError(absl::StrCat("the source ended the epoch before position ", position));
-    if (frame->position != position) {
-      return absl::InternalError(
-          absl::StrCat("the source sent position ", frame->position, " instead of ", position));
+    for (size_t i = 0; i < streams.size(); ++i) {
+      AFTERIMAGE_ASSIGN_OR_RETURN(std::optional<EpochFrame> frame, streams[i]->Next());
+      if (!frame.has_value())
+        return absl::InternalError(absl::StrCat("the source ended the epoch before position ", position));
+      if (frame->position != position) {
+        return absl::InternalError(
+            absl::StrCat("the source sent position ", frame->position, " instead of ", position));
+      }
+      batch.sum.Add(
+          SampleSum(frame->position, frame->key, frame->mask_index, frame->state, frame->record_digest));
+      batch.bytes += frame->block.bytes.size();
+      frames[i] = *std::move(frame);
     }
-    batch.sum.Add(
-        SampleSum(frame->position, frame->key, frame->mask_index, frame->state, frame->record_digest));
-    batch.bytes += frame->block.bytes.size();
-    const absl::Status status = AddSample(*frame, batch);
-    stream.ReturnCredit(frame->CostBytes());
+    const absl::Status status = AddSample(frames, batch);
+    for (size_t i = 0; i < streams.size(); ++i) streams[i]->ReturnCredit(frames[i].CostBytes());
     AFTERIMAGE_RETURN_IF_ERROR(status);
   }
   return absl::OkStatus();
 }
 
-absl::Status BatchFeed::AddSample(const EpochFrame& frame, TrainingBatch& batch) const {
-  if (frame.padding) return absl::OkStatus();
-  if (frame.state == RecordState::kFailed) {
+absl::Status BatchFeed::AddSample(std::span<const EpochFrame> frames, TrainingBatch& batch) const {
+  if (frames.front().padding) return absl::OkStatus();
+  const auto is = [](RecordState state) {
+    return [state](const EpochFrame& frame) { return frame.state == state; };
+  };
+  if (std::ranges::any_of(frames, is(RecordState::kFailed))) {
     ++batch.num_failed;
     return absl::OkStatus();
   }
-  if (frame.state != RecordState::kOk) {
-    if (options_.miss == MissPolicy::kFail) return MissError(frame);
-    ++batch.num_skipped;
-    return absl::OkStatus();
+  absl::Status status;
+  const auto bad = std::ranges::find_if_not(frames, is(RecordState::kOk));
+  if (bad != frames.end()) {
+    status = MissError(*bad);
+    if (bad != frames.begin()) {
+      status = WithContext(
+          status, absl::StrCat("set ", options_.further_sets[bad - frames.begin() - 1].set_id.Hex()));
+    }
+  } else {
+    status = WithContext(DecodeSample(frames, batch), absl::StrCat("record ", frames.front().key.ToString()));
   }
-
-  const auto decode = [&]() -> absl::Status {
-    const BatchShape& shape = options_.shape;
-    AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock block, FeatureBlock::Parse(frame.block.bytes));
-    AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<uint16_t> patches, block.Mask(0));
-    const int64_t num_visible = batch.visible.size(1);
-    if (static_cast<int64_t>(patches.size()) != num_visible || block.num_tokens() != patches.size() + 1 ||
-        block.width() != shape.width) {
-      return absl::InternalError(absl::StrCat("the record came with ", block.num_tokens(),
-                                              " tokens of width ", block.width(), " and ", patches.size(),
-                                              " visible patches, not ", num_visible + 1, " of width ",
-                                              shape.width, " and ", num_visible));
-    }
-    const int64_t row = batch.size;
-    // A selected block has the class token first and then the patches in drawn order: whole planes are what
-    // we want.
-    std::ranges::copy(patches, RowOf<int64_t>(batch.visible, row).begin());
-    const std::span<uint8_t> pixels = RowOf<uint8_t>(batch.pixels, row);
-    if (options_.pixels) {
-      AFTERIMAGE_RETURN_IF_ERROR(options_.pixels(frame.key, block, patches, pixels));
-    } else {
-      AFTERIMAGE_RETURN_IF_ERROR(block.ReadPixels({}, pixels));
-    }
-    for (size_t i = 0; i < shape.levels.size(); ++i) {
-      AFTERIMAGE_RETURN_IF_ERROR(block.ReadLevel(shape.levels[i], {}, RowOf<float>(batch.targets[i], row)));
-      if (!shape.with_statistics) continue;
-      AFTERIMAGE_RETURN_IF_ERROR(block.ReadLevelStatistics(shape.levels[i], RowOf<float>(batch.mean[i], row),
-                                                           RowOf<float>(batch.inverse_deviation[i], row)));
-    }
-    return absl::OkStatus();
-  };
-  const absl::Status status = WithContext(decode(), absl::StrCat("record ", frame.key.ToString()));
-  if (absl::IsDataLoss(status) && options_.miss == MissPolicy::kSkip) {
+  const bool is_miss = absl::IsDataLoss(status) || bad != frames.end();
+  if (is_miss && options_.miss == MissPolicy::kSkip) {
     ++batch.num_skipped;
     return absl::OkStatus();
   }
   AFTERIMAGE_RETURN_IF_ERROR(status);
-  batch.keys.push_back(frame.key);
+  batch.keys.push_back(frames.front().key);
+  batch.slots.push_back(static_cast<uint32_t>(frames.front().position % options_.request.global_batch));
   ++batch.size;
+  return absl::OkStatus();
+}
+
+absl::Status BatchFeed::DecodeSample(std::span<const EpochFrame> frames, TrainingBatch& batch) const {
+  AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock block, FeatureBlock::Parse(frames.front().block.bytes));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<uint16_t> patches, block.Mask(0));
+  const int64_t num_visible = batch.visible.size(1);
+  const int64_t width = options_.shape.teachers.front().width;
+  if (static_cast<int64_t>(patches.size()) != num_visible || block.num_tokens() != patches.size() + 1 ||
+      block.width() != width) {
+    return absl::InternalError(absl::StrCat("the record came with ", block.num_tokens(), " tokens of width ",
+                                            block.width(), " and ", patches.size(), " visible patches, not ",
+                                            num_visible + 1, " of width ", width, " and ", num_visible));
+  }
+  // A selected block has the class token first and then the patches in drawn order: whole planes are what
+  // we want.
+  std::ranges::copy(patches, RowOf<int64_t>(batch.visible, batch.size).begin());
+  const std::span<uint8_t> pixels = RowOf<uint8_t>(batch.pixels, batch.size);
+  if (options_.pixels) {
+    AFTERIMAGE_RETURN_IF_ERROR(options_.pixels(frames.front().key, block, patches, pixels));
+  } else {
+    AFTERIMAGE_RETURN_IF_ERROR(block.ReadPixels({}, pixels));
+  }
+  AFTERIMAGE_RETURN_IF_ERROR(DecodeTargets(0, block, {}, batch));
+
+  for (size_t i = 1; i < frames.size(); ++i) {
+    const FurtherSet& set = options_.further_sets[i - 1];
+    AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock further, FeatureBlock::Parse(frames[i].block.bytes));
+    if (further.view_digest() != block.view_digest()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("set ", set.set_id.Hex(), " saw another view: digest ",
+                       absl::Hex(further.view_digest()), ", the first set ", absl::Hex(block.view_digest())));
+    }
+    if (!set.draws_same_mask) {
+      AFTERIMAGE_RETURN_IF_ERROR(DecodeTargets(i, further, RowsOfPatches(patches), batch));
+      continue;
+    }
+    AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<uint16_t> stored, further.Mask(0));
+    if (stored != patches) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("set ", set.set_id.Hex(), " has other masks than the first set"));
+    }
+    AFTERIMAGE_RETURN_IF_ERROR(DecodeTargets(i, further, {}, batch));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BatchFeed::DecodeTargets(size_t teacher, const FeatureBlock& block,
+                                      std::span<const uint16_t> rows, TrainingBatch& batch) const {
+  const std::vector<TargetShape>& teachers = options_.shape.teachers;
+  size_t target = 0;  // the first one of this teacher
+  for (size_t i = 0; i < teacher; ++i) target += teachers[i].levels.size();
+  for (const uint32_t level : teachers[teacher].levels) {
+    AFTERIMAGE_RETURN_IF_ERROR(block.ReadLevel(level, rows, RowOf<float>(batch.targets[target], batch.size)));
+    if (options_.shape.with_statistics) {
+      AFTERIMAGE_RETURN_IF_ERROR(
+          block.ReadLevelStatistics(level, rows, RowOf<float>(batch.mean[target], batch.size),
+                                    RowOf<float>(batch.inverse_deviation[target], batch.size)));
+    }
+    ++target;
+  }
   return absl::OkStatus();
 }
 

@@ -24,8 +24,9 @@ namespace afterimage::trainer {
 enum class MissPolicy { kFail, kSkip };
 
 // Reads frames, decodes them straight into the rows of a batch, returns their credit, and hands the batch
-// over. A source that goes away (Unavailable) is waited for, with a message now and then, and reopened at the
-// same step. Next and Release belong to one thread.
+// over. With several teachers it reads one stream per set, in step. A source that goes away (Unavailable) is
+// waited for, with a message now and then, and reopened at the same step. Next and Release belong to one
+// thread.
 class BatchFeed {
  public:
   // Where records hold no pixels: writes the rows of `patches` of the view that `block` describes, having
@@ -34,8 +35,21 @@ class BatchFeed {
       std::function<absl::Status(const RecordKey& key, const FeatureBlock& block,
                                  std::span<const uint16_t> patches, std::span<uint8_t> target)>;
 
+  // The set of a second teacher, or of one after it: of the same views and manifest. Its rows are those of
+  // the first set's mask.
+  struct FurtherSet {
+    Digest256 set_id;
+    std::vector<uint32_t> levels;
+    // The order's mask gives the same patches there (checked); else all tokens are read, and rows picked
+    // here.
+    bool draws_same_mask = false;
+    uint32_t num_masks = 0;  // M of a set of visible tokens; 0 = it has all
+  };
+
   struct Options {
-    EpochRequest request;    // epoch and step_begin: where to start; step_end is the feed's business
+    EpochRequest request;  // epoch and step_begin: where to start; step_end is the feed's business
+    std::vector<FurtherSet>
+        further_sets;        // shape.teachers has the first set's entry and one for each of these
     uint64_t num_steps = 0;  // batches to give, over as many epochs as it takes
     BatchShape shape;
     // Where epochs differ in their masks: the order of each. Empty = request.order throughout.
@@ -55,7 +69,8 @@ class BatchFeed {
 
   // The next batch, valid until Release; null after `num_steps`, or when `stop` became true while none was
   // ready. The first error of the source ends the feed: with MissPolicy::kFail NotFound (MISSING) or DataLoss
-  // (DAMAGED) naming the key.
+  // (DAMAGED) naming the key. A sample that any set lacks counts as missing. FailedPrecondition: the sets do
+  // not fit each other (another view or another mask of one sample).
   absl::StatusOr<TrainingBatch*> Next(const std::function<bool()>& stop = {});
   void Release(TrainingBatch* batch);
 
@@ -66,9 +81,17 @@ class BatchFeed {
     bool taken = false;
   };
 
+  using Streams = std::vector<std::unique_ptr<EpochStream>>;  // of the first set, then of the further ones
+
   void Work();
-  absl::Status FillBatch(EpochStream& stream, TrainingBatch& batch) const;
-  absl::Status AddSample(const EpochFrame& frame, TrainingBatch& batch) const;
+  absl::StatusOr<Streams> OpenStreams(const EpochRequest& request) const;
+  absl::Status FillBatch(Streams& streams, TrainingBatch& batch) const;
+  // The frames of one position, one per set.
+  absl::Status AddSample(std::span<const EpochFrame> frames, TrainingBatch& batch) const;
+  absl::Status DecodeSample(std::span<const EpochFrame> frames, TrainingBatch& batch) const;
+  // Levels of teacher `teacher` into row batch.size of the targets; `rows` empty = all of the block.
+  absl::Status DecodeTargets(size_t teacher, const FeatureBlock& block, std::span<const uint16_t> rows,
+                             TrainingBatch& batch) const;
   // False when the feed is being destroyed.
   bool WaitForSource(const absl::Status& status, int tries, absl::Time since);
 
@@ -80,8 +103,8 @@ class BatchFeed {
   std::vector<Slot> slots_;
   uint64_t next_to_give_ = 0;
   bool stopping_ = false;
-  absl::Status status_;            // of the thread, once it has ended early
-  EpochStream* stream_ = nullptr;  // the thread's, to cancel
+  absl::Status status_;         // of the thread, once it has ended early
+  Streams* streams_ = nullptr;  // the thread's, to cancel
   std::thread thread_;
 };
 

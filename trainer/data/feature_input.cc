@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/progress.h"
@@ -84,10 +85,17 @@ absl::Status FeatureInput::OpenFromCache(const FeatureInputOptions& options) {
   AFTERIMAGE_ASSIGN_OR_RETURN(cache_, OpenCache(options.cache));
   AFTERIMAGE_RETURN_IF_ERROR(TakeSet(options, *cache_.catalog));
   AFTERIMAGE_RETURN_IF_ERROR(CompleteOrder(options));
+  AFTERIMAGE_RETURN_IF_ERROR(TakeFurtherSets(options, *cache_.catalog));
   source_ = cache_.epoch_source.get();
-  summary_ = absl::StrCat("set ", description_.set.Id().Hex().substr(0, 12), " of ", cache_.address, ", ",
-                          order_.num_occurrences, " pictures, ", order_.num_view_seeds, " view seeds, codec ",
-                          CodecName(description_.set.codec));
+  const auto name = [](const SetDescription& description) {
+    return absl::StrCat(description.set.Id().Hex().substr(0, 12), " (codec ",
+                        CodecName(description.set.codec), ")");
+  };
+  summary_ = absl::StrCat("set ", name(description_));
+  for (const SetDescription& further : further_descriptions_)
+    absl::StrAppend(&summary_, " and ", name(further));
+  absl::StrAppend(&summary_, " of ", cache_.address, ", ", order_.num_occurrences, " pictures, ",
+                  order_.num_view_seeds, " view seeds");
   if (description_.set.pixels) return absl::OkStatus();
 
   if (options.images.empty()) {
@@ -104,6 +112,10 @@ absl::Status FeatureInput::OpenFromCache(const FeatureInputOptions& options) {
 
 absl::Status FeatureInput::OpenLive(const FeatureInputOptions& options) {
   if (options.images.empty()) return absl::InvalidArgumentError("a live teacher (--teacher) needs --images");
+  if (options.sets.size() > 1) {
+    return absl::InvalidArgumentError(
+        "several teachers come from a cache: give --cache, or one --set with --teacher");
+  }
   AFTERIMAGE_ASSIGN_OR_RETURN(teacher_, TeacherRunner::Load(options.teacher));
   AFTERIMAGE_RETURN_IF_ERROR(IndexImages(options));
   if (!options.like.empty()) {
@@ -157,7 +169,8 @@ absl::Status FeatureInput::OpenLive(const FeatureInputOptions& options) {
 }
 
 absl::Status FeatureInput::TakeSet(const FeatureInputOptions& options, FeatureCatalog& catalog) {
-  AFTERIMAGE_ASSIGN_OR_RETURN(const SetSummary set, ResolveSet(catalog, options.set));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const SetSummary set,
+                              ResolveSet(catalog, options.sets.empty() ? "" : options.sets.front()));
   AFTERIMAGE_ASSIGN_OR_RETURN(order_.manifest, ResolveManifest(catalog, set, options.manifest));
   AFTERIMAGE_ASSIGN_OR_RETURN(const auto manifest, catalog.GetManifest(order_.manifest));
   description_ = set.description;
@@ -166,6 +179,63 @@ absl::Status FeatureInput::TakeSet(const FeatureInputOptions& options, FeatureCa
   if (set.num_view_seeds == 0) {
     return absl::FailedPreconditionError(
         "the set holds no complete unit yet: wait for afterimage-precompute");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FeatureInput::TakeFurtherSets(const FeatureInputOptions& options, FeatureCatalog& catalog) {
+  std::set<Digest256> features = {description_.set.feature_id};
+  for (size_t i = 1; i < options.sets.size(); ++i) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(const SetSummary set, ResolveSet(catalog, options.sets[i]));
+    if (!features.insert(set.description.set.feature_id).second) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--set ", options.sets[i], ": its features are those of a set that is named before it"));
+    }
+    AFTERIMAGE_RETURN_IF_ERROR(WithContext(CheckFurtherSet(set), absl::StrCat("--set ", options.sets[i])));
+    further_descriptions_.push_back(set.description);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FeatureInput::CheckFurtherSet(const SetSummary& set) const {
+  const auto refuse = [](auto... parts) { return absl::FailedPreconditionError(absl::StrCat(parts...)); };
+  const FeatureSpec& feature = set.description.feature;
+  const ViewSpec& view = description_.feature.view;
+  if (feature.view.ToCanonical() != view.ToCanonical()) {
+    return refuse("its views are ", feature.view.ToCanonical().dump(), ", those of the first set ",
+                  view.ToCanonical().dump(), ": all teachers must have seen the same ones");
+  }
+  if (feature.geometry.grid != description_.feature.geometry.grid) {
+    return refuse("its grid is ", feature.geometry.grid, " x ", feature.geometry.grid,
+                  ", that of the first set ", description_.feature.geometry.grid,
+                  ": precompute it with another --teacher-input-size");
+  }
+  if (std::ranges::find(set.manifests, order_.manifest) == set.manifests.end()) {
+    return refuse("it holds nothing of manifest ", order_.manifest.Hex(),
+                  ", with which the first set is read");
+  }
+  if (set.num_view_seeds < order_.num_view_seeds) {
+    return refuse("it has ", set.num_view_seeds, " view seeds, the first set ", order_.num_view_seeds,
+                  ": precompute more, or give --view-seeds ", set.num_view_seeds);
+  }
+  const SetSpec& spec = set.description.set;
+  if (spec.token_policy == TokenPolicy::kAll) return absl::OkStatus();
+  MaskSpec mask = order_.mask;
+  // Masks of a set of all tokens are drawn when they are wanted, whatever their number.
+  if (description_.set.token_policy == TokenPolicy::kAll) mask.num_masks = spec.mask.num_masks;
+  if (!DrawsSameMask(set.description) || spec.mask != mask || order_varies()) {
+    return refuse("it stores the tokens of its own masks (", spec.mask.ToCanonical().dump(),
+                  " from the importance of ", spec.MaskSource().Hex(),
+                  "), visible are the patches of the first set's (", order_.mask.ToCanonical().dump(),
+                  " from ", description_.set.MaskSource().Hex(),
+                  "): precompute it with --importance-from and the same masks, or with --tokens all");
+  }
+  // A set of all tokens has a new mask in every pass over its view seeds, one of visible tokens M.
+  const uint64_t passes = (epochs_ + order_.num_view_seeds - 1) / order_.num_view_seeds;
+  if (description_.set.token_policy == TokenPolicy::kAll && passes > spec.mask.num_masks) {
+    return refuse("it stores ", spec.mask.num_masks, " masks per view, ", epochs_, " epochs over ",
+                  order_.num_view_seeds, " view seeds of the first set need ", passes,
+                  ": precompute it with --tokens all, or the first one with --tokens visible");
   }
   return absl::OkStatus();
 }
@@ -220,6 +290,11 @@ absl::Status FeatureInput::CompleteMask(const FeatureInputOptions& options) {
   return absl::OkStatus();
 }
 
+bool FeatureInput::DrawsSameMask(const SetDescription& further) const {
+  return order_.mask.type == MaskSpec::Type::kRandom ||
+         further.set.MaskSource() == description_.set.MaskSource();
+}
+
 OrderSpec FeatureInput::OrderOf(uint64_t epoch) const {
   OrderSpec order = order_;
   if (mask_ratio_.has_value()) {
@@ -236,7 +311,10 @@ uint32_t FeatureInput::most_visible() const {
 absl::Status FeatureInput::IndexImages(const FeatureInputOptions& options) {
   AFTERIMAGE_ASSIGN_OR_RETURN(std::shared_ptr<const ImageSource> source,
                               OpenImageSource(options.images, options.images_limit));
-  Progress progress({.label = "hash images", .unit = "images", .total = source->size()});
+  Progress progress({.label = "hash images",
+                     .unit = "images",
+                     .total = source->size(),
+                     .style = options.quiet ? Progress::Style::kSilent : Progress::Style::kAutomatic});
   AFTERIMAGE_ASSIGN_OR_RETURN(images_, ImageIndex::Build(source, options.num_threads, [&](size_t done) {
                                 progress.Update(done);
                                 return !StopRequested();

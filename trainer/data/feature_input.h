@@ -18,8 +18,9 @@
 namespace afterimage::trainer {
 
 struct FeatureInputOptions {
-  std::string cache;          // an address; then nothing else is needed
-  std::string set;            // alias or id; empty = the only one
+  std::string cache;  // an address; then nothing else is needed
+  // Aliases or ids, one per teacher; none = the only one there is. Pixels and masks are the first one's.
+  std::vector<std::string> sets;
   std::string manifest;       // name or digest; empty = the only one
   std::string images;         // with a teacher; with a cache only where its records hold no pixels
   uint64_t images_limit = 0;  // take the first so many of them, as precompute's --limit; 0 = all
@@ -42,18 +43,24 @@ struct FeatureInputOptions {
   uint32_t mask_seed = 0;
   uint64_t order_seed = 0;
   int num_threads = 1;  // that hash images
+  bool quiet = false;   // no progress while they are hashed
 };
 
 // Owns all that the epoch source needs.
 class FeatureInput {
  public:
   // Errors of OpenCache, ResolveSet, TeacherRunner::Load and OpenImageSource. FailedPrecondition: images of
-  // another manifest, or a teacher of another feature id, than the set's. InvalidArgument: flags that do not
-  // go together, told with the remedy.
+  // another manifest, or a teacher of another feature id, than the set's; a further set of other views, of
+  // fewer view seeds, without the manifest, or of tokens that the first set's masks do not choose.
+  // InvalidArgument: flags that do not go together, told with the remedy.
   static absl::StatusOr<std::unique_ptr<FeatureInput>> Open(const FeatureInputOptions& options);
 
   EpochSource* source() { return source_; }
   const SetDescription& description() const { return description_; }
+  // Of the second teacher and those after it.
+  const std::vector<SetDescription>& further_descriptions() const { return further_descriptions_; }
+  // Whether a further set gives the patches of the first one's mask by itself.
+  bool DrawsSameMask(const SetDescription& further) const;
   const OrderSpec& order() const { return order_; }  // of the first epoch
   // Epochs differ where the mask ratio is a range; in the number of visible patches alone.
   OrderSpec OrderOf(uint64_t epoch) const;
@@ -70,6 +77,8 @@ class FeatureInput {
   absl::Status OpenFromCache(const FeatureInputOptions& options);
   absl::Status OpenLive(const FeatureInputOptions& options);
   absl::Status TakeSet(const FeatureInputOptions& options, FeatureCatalog& catalog);
+  absl::Status TakeFurtherSets(const FeatureInputOptions& options, FeatureCatalog& catalog);
+  absl::Status CheckFurtherSet(const SetSummary& set) const;
   absl::Status CompleteOrder(const FeatureInputOptions& options);
   absl::Status CompleteMask(const FeatureInputOptions& options);
   absl::Status IndexImages(const FeatureInputOptions& options);
@@ -80,6 +89,7 @@ class FeatureInput {
   std::unique_ptr<EpochSource> live_source_;
   EpochSource* source_ = nullptr;
   SetDescription description_;
+  std::vector<SetDescription> further_descriptions_;
   OrderSpec order_;
   std::optional<LinearRange> mask_ratio_;  // where it is no constant
   uint64_t epochs_ = 1;

@@ -1,6 +1,6 @@
 #include "trainer/data/labelled_view_loader.h"
 
-#include <atomic>
+#include <algorithm>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -9,56 +9,38 @@
 #include "core/image/decode.h"
 #include "core/order/order_spec.h"
 #include "core/view/view.h"
+#include "trainer/data/augment/augment_random.h"
 
 namespace afterimage::trainer {
 namespace {
 
-// Reads, decodes, makes the view of `view_seed`, writes its pixels to `target`.
-absl::Status WriteView(const ImageSource& source, size_t index, const ViewSpec& spec, uint32_t view_seed,
-                       uint8_t* target) {
-  const auto view = [&]() -> absl::StatusOr<View> {
-    AFTERIMAGE_ASSIGN_OR_RETURN(const std::string encoded, source.Read(index));
-    AFTERIMAGE_ASSIGN_OR_RETURN(const RgbImage image, DecodeImage(AsBytes(encoded)));
-    const ImageKey key = ImageKey::OfEncodedImage(AsBytes(encoded));
-    return MakeView(image, spec, DrawViewGeometry(key, spec, view_seed, image.width, image.height));
-  }();
-  if (!view.ok()) return WithContext(view.status(), source.entry(index).name);
-  std::memcpy(target, view->pixels.pixels.data(), view->pixels.pixels.size());
-  return absl::OkStatus();
-}
-
 size_t ViewBytes(uint32_t size) { return size_t{3} * size * size; }
+
+uint64_t StepsPerEpoch(const ImageSource& source, const LabelledViewLoader::Options& options) {
+  const uint64_t rest = options.one_pass ? options.batch_size - 1 : 0;
+  return (source.size() + rest) / options.batch_size;
+}
 
 }  // namespace
 
 LabelledViewLoader::LabelledViewLoader(const ImageSource* source, Options options)
     : source_(source),
-      options_(options),
-      steps_per_epoch_(source->size() / options.batch_size),
-      slots_(options.num_batches),
-      next_to_fill_(options.first_step),
-      next_to_give_(options.first_step) {}
+      options_(std::move(options)),
+      steps_per_epoch_(StepsPerEpoch(*source, options_)),
+      slots_(options_.num_batches),
+      next_to_fill_(options_.first_step),
+      next_to_give_(options_.first_step) {}
 
 absl::StatusOr<std::unique_ptr<LabelledViewLoader>> LabelledViewLoader::Open(const ImageSource* source,
                                                                              Options options) {
   AFTERIMAGE_RETURN_IF_ERROR(options.view.Validate());
-  if (options.batch_size == 0 || source->size() < options.batch_size) {
+  if (options.batch_size == 0 || (!options.one_pass && source->size() < options.batch_size)) {
     return absl::InvalidArgumentError(
         absl::StrCat(source->Description(), " has fewer pictures than a batch of ", options.batch_size));
   }
-  for (size_t i = 0; i < source->size(); ++i) {
-    if (!source->entry(i).label.has_value()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(source->Description(), ": ", source->entry(i).name,
-                       " has no label; supervised training needs one for every picture"));
-    }
-  }
-  auto loader = std::unique_ptr<LabelledViewLoader>(new LabelledViewLoader(source, options));
-  for (Slot& slot : loader->slots_) {
-    slot.batch.pixels.resize(options.batch_size * ViewBytes(options.view.size));
-    slot.batch.labels.resize(options.batch_size);
-  }
-  for (int i = 0; i < options.num_threads; ++i)
+  if (!options.one_pass) AFTERIMAGE_RETURN_IF_ERROR(CheckLabelled(*source));
+  auto loader = std::unique_ptr<LabelledViewLoader>(new LabelledViewLoader(source, std::move(options)));
+  for (int i = 0; i < loader->options_.num_threads; ++i)
     loader->threads_.emplace_back([raw = loader.get()] { raw->Work(); });
   return loader;
 }
@@ -76,11 +58,44 @@ absl::Status LabelledViewLoader::Fill(uint64_t step, Batch& batch) const {
   const uint64_t epoch = step / steps_per_epoch_;
   const uint64_t first = step % steps_per_epoch_ * options_.batch_size;
   batch.step = step;
-  for (uint64_t i = 0; i < options_.batch_size; ++i) {
-    const size_t index = PermuteIndex(first + i, source_->size(), options_.seed, epoch);
-    AFTERIMAGE_RETURN_IF_ERROR(WriteView(*source_, index, options_.view, static_cast<uint32_t>(epoch),
-                                         batch.pixels.data() + i * ViewBytes(options_.view.size)));
-    batch.labels[i] = *source_->entry(index).label;
+  batch.size = std::min<uint64_t>(options_.batch_size, source_->size() - first);
+  batch.pixels.resize(batch.size * ViewBytes(options_.view.size));
+  batch.labels.resize(batch.size);
+  batch.indices.resize(batch.size);
+  batch.erasures.assign(batch.size, std::nullopt);
+  for (size_t place = 0; place < batch.size; ++place) {
+    const size_t index = options_.one_pass
+                             ? first + place
+                             : PermuteIndex(first + place, source_->size(), options_.seed, epoch);
+    batch.indices[place] = index;
+    batch.labels[place] = source_->entry(index).label.value_or(-1);
+    AFTERIMAGE_RETURN_IF_ERROR(
+        WithContext(FillView(index, static_cast<uint32_t>(epoch), place, batch), source_->entry(index).name));
+  }
+  return absl::OkStatus();
+}
+
+// Reads, decodes, makes the view, augments it.
+absl::Status LabelledViewLoader::FillView(size_t index, uint32_t epoch, size_t place, Batch& batch) const {
+  const ViewSpec& spec = options_.view;
+  const ViewAugmentation& augmentation = options_.augmentation;
+  const auto random = [&](AugmentPurpose purpose) {
+    return AugmentRandom(options_.seed, epoch, static_cast<uint32_t>(index), purpose);
+  };
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::string encoded, source_->Read(index));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const RgbImage image, DecodeImage(AsBytes(encoded)));
+  const ImageKey key = ImageKey::OfEncodedImage(AsBytes(encoded));
+  const uint32_t view_seed = random(AugmentPurpose::kView).Next32();
+  AFTERIMAGE_ASSIGN_OR_RETURN(
+      View view, MakeView(image, spec, DrawViewGeometry(key, spec, view_seed, image.width, image.height)));
+  RgbImage pixels = std::move(view.pixels);
+  if (augmentation.rand_augment.has_value()) {
+    pixels = augmentation.rand_augment->Apply(std::move(pixels), augmentation.fill,
+                                              random(AugmentPurpose::kRandAugment));
+  }
+  std::memcpy(batch.pixels.data() + place * ViewBytes(spec.size), pixels.pixels.data(), pixels.pixels.size());
+  if (augmentation.erasing > 0) {
+    batch.erasures[place] = DrawErasure(augmentation.erasing, spec.size, random(AugmentPurpose::kErasing));
   }
   return absl::OkStatus();
 }
@@ -88,8 +103,10 @@ absl::Status LabelledViewLoader::Fill(uint64_t step, Batch& batch) const {
 void LabelledViewLoader::Work() {
   std::unique_lock lock(mutex_);
   while (true) {
-    changed_.wait(lock, [&] { return stopping_ || !slots_[next_to_fill_ % slots_.size()].taken; });
-    if (stopping_) return;
+    changed_.wait(lock, [&] {
+      return stopping_ || !HasStep(next_to_fill_) || !slots_[next_to_fill_ % slots_.size()].taken;
+    });
+    if (stopping_ || !HasStep(next_to_fill_)) return;
     const uint64_t step = next_to_fill_++;
     Slot& slot = slots_[step % slots_.size()];
     slot.taken = true;
@@ -103,6 +120,7 @@ void LabelledViewLoader::Work() {
 }
 
 absl::StatusOr<const LabelledViewLoader::Batch*> LabelledViewLoader::Next() {
+  if (!HasStep(next_to_give_)) return nullptr;
   std::unique_lock lock(mutex_);
   Slot& slot = slots_[next_to_give_ % slots_.size()];
   changed_.wait(lock, [&] { return slot.ready; });
@@ -119,37 +137,39 @@ void LabelledViewLoader::Release(const Batch* batch) {
   changed_.notify_all();
 }
 
-absl::StatusOr<EvaluationViews> LoadEvaluationViews(const ImageSource& source, uint32_t size,
-                                                    int num_threads) {
+absl::Status CheckLabelled(const ImageSource& source) {
+  for (size_t i = 0; i < source.size(); ++i) {
+    if (source.entry(i).label.has_value()) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        source.Description(), ": ", source.entry(i).name,
+        " has no label; every picture needs one, from a folder per class, NAME.cls beside NAME.jpg "
+        "in a tar, or a labels file beside an idx file"));
+  }
+  return absl::OkStatus();
+}
+
+ViewSpec EvaluationView(uint32_t size) {
   ViewSpec spec;
   spec.crop = ViewSpec::Crop::kResizeCenterCrop;
   spec.size = size;
-  // 256 / 224 of the crop for photographs; pictures of about the network's own size are taken whole.
   spec.resize_shorter = size <= 64 ? size : size * 256 / 224;
-  EvaluationViews views;
-  views.count = source.size();
-  views.size = size;
-  views.pixels.resize(views.count * ViewBytes(size));
-  views.labels.resize(views.count);
-  std::atomic<size_t> next{0};
-  std::mutex mutex;
-  absl::Status status;
-  auto work = [&] {
-    for (size_t i = next++; i < views.count; i = next++) {
-      views.labels[i] = source.entry(i).label.value_or(-1);
-      const absl::Status mine = WriteView(source, i, spec, 0, views.pixels.data() + i * ViewBytes(size));
-      if (mine.ok()) continue;
-      std::lock_guard lock(mutex);
-      status = mine;
-      next = views.count;
-    }
-  };
-  std::vector<std::thread> threads;
-  for (int t = 1; t < num_threads; ++t) threads.emplace_back(work);
-  work();
-  for (std::thread& thread : threads) thread.join();
-  AFTERIMAGE_RETURN_IF_ERROR(status);
-  return views;
+  return spec;
+}
+
+absl::Status ForEachEvaluationBatch(
+    const ImageSource& source, uint32_t size, int num_threads,
+    const std::function<absl::Status(const LabelledViewLoader::Batch&)>& use) {
+  LabelledViewLoader::Options options;
+  options.view = EvaluationView(size);
+  options.num_threads = num_threads;
+  options.one_pass = true;
+  AFTERIMAGE_ASSIGN_OR_RETURN(const auto loader, LabelledViewLoader::Open(&source, options));
+  while (true) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(const LabelledViewLoader::Batch* batch, loader->Next());
+    if (batch == nullptr) return absl::OkStatus();
+    AFTERIMAGE_RETURN_IF_ERROR(use(*batch));
+    loader->Release(batch);
+  }
 }
 
 }  // namespace afterimage::trainer

@@ -12,13 +12,19 @@
 
 namespace afterimage::trainer {
 
-// Shapes of a batch: G samples, n visible patches of p x p pixels, L levels of width D.
+// What one teacher gives: its levels, D values wide.
+struct TargetShape {
+  int64_t width = 0;
+  std::vector<uint32_t> levels;  // ascending
+};
+
+// Shapes of a batch: G samples (of one rank), n visible patches of p x p pixels, the levels of one teacher or
+// of several.
 struct BatchShape {
   int64_t batch = 0;
   int64_t num_visible = 0;  // where epochs differ: the most of any
   int64_t patch_size = 0;
-  int64_t width = 0;
-  std::vector<uint32_t> levels;  // ascending
+  std::vector<TargetShape> teachers;
   bool with_statistics = false;  // mean and inverse deviation of each token too
   bool pinned = false;           // page-locked, for fast copies to a GPU
 };
@@ -29,16 +35,18 @@ struct TrainingBatch {
   uint64_t epoch = 0;
   uint64_t step = 0;  // of the epoch
   int64_t size = 0;
-  at::Tensor pixels;                          // uint8 [G, n, p p 3], patch-major as records hold them
-  at::Tensor visible;                         // int64 [G, n]
-  std::vector<at::Tensor> targets;            // per level float [G, 1 + n, D], whitened
-  std::vector<at::Tensor> mean;               // per level [G, 1 + n], with statistics
-  std::vector<at::Tensor> inverse_deviation;  // per level [G, 1 + n], with statistics
+  at::Tensor pixels;   // uint8 [G, n, p p 3], patch-major as records hold them
+  at::Tensor visible;  // int64 [G, n]
+  // Of the levels of the first teacher, then of the next:
+  std::vector<at::Tensor> targets;            // float [G, 1 + n, D], whitened
+  std::vector<at::Tensor> mean;               // [G, 1 + n], with statistics
+  std::vector<at::Tensor> inverse_deviation;  // [G, 1 + n], with statistics
   std::vector<RecordKey> keys;                // of the rows
+  std::vector<uint32_t> slots;                // of the rows: their places in the step's batch over all ranks
   StepSum sum;                                // for the running digest: of all samples, whatever their weight
   uint64_t num_failed = 0;                    // pictures that cannot be decoded
   uint64_t num_skipped = 0;                   // MISSING and DAMAGED records that were passed over
-  uint64_t bytes = 0;                         // of feature blocks
+  uint64_t bytes = 0;                         // of feature blocks, of all sets
 
   static TrainingBatch Allocate(const BatchShape& shape);
   // Makes it one of `num_visible` patches, at most as many as it was allocated for; what it held is gone.

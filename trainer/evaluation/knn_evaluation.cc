@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
+#include <optional>
 #include <span>
 
 #include "absl/strings/str_cat.h"
@@ -26,12 +26,6 @@
 namespace afterimage::trainer {
 namespace {
 
-constexpr size_t kBatch = 256;
-constexpr int kViewThreads = 2;
-
-// Called after each batch with its size; an error ends the work.
-using BatchDone = std::function<absl::Status(size_t)>;
-
 // Each part of each row to mean 0 and deviation 1: no channel of a residual stream outweighs the others' sum,
 // and both parts count alike.
 void StandardizeParts(std::vector<float>& rows, size_t part_width) {
@@ -49,48 +43,12 @@ void StandardizeParts(std::vector<float>& rows, size_t part_width) {
   }
 }
 
-// Fresh weights of the architecture of a file that we wrote.
-absl::StatusOr<std::vector<float>> EmbedUntrained(const VitWeights& weights, const EvaluationViews& views,
-                                                  const BatchDone& batch_done) {
-  AFTERIMAGE_ASSIGN_OR_RETURN(const at::Tensor mean, ParseTriple(weights.pixels.mean));
-  AFTERIMAGE_ASSIGN_OR_RETURN(const at::Tensor deviation, ParseTriple(weights.pixels.deviation));
-  return RunTorch([&]() -> absl::StatusOr<std::vector<float>> {
-    c10::NoGradGuard no_grad;
-    const ParameterMap fresh = NewVit(weights.config, /*seed=*/0);
-    const int64_t size = views.size;
-    std::vector<float> rows;
-    for (size_t begin = 0; begin < views.count; begin += kBatch) {
-      const auto count = static_cast<int64_t>(std::min(kBatch, views.count - begin));
-      const at::Tensor pixels =
-          at::from_blob(const_cast<uint8_t*>(views.pixels.data()) + begin * size * size * 3,
-                        {count, size, size, 3}, at::kByte);
-      const at::Tensor last =
-          VitForward(weights.config, fresh, InputRows(pixels, weights.config.patch_size, mean, deviation))
-              .hidden.back();
-      const at::Tensor both = at::cat({last.select(1, 0), last.slice(1, 1).mean(1)}, 1).contiguous();
-      rows.insert(rows.end(), both.const_data_ptr<float>(), both.const_data_ptr<float>() + both.numel());
-      AFTERIMAGE_RETURN_IF_ERROR(batch_done(static_cast<size_t>(count)));
-    }
-    return rows;
-  });
-}
+struct Features {
+  std::vector<float> rows;  // all pictures, one after the other
+  std::vector<int32_t> labels;
+};
 
-absl::StatusOr<std::vector<float>> EmbedWithRunner(TeacherRunner& runner, const EvaluationViews& views,
-                                                   const BatchDone& batch_done) {
-  const size_t bytes = size_t{3} * views.size * views.size;
-  std::vector<float> rows;
-  for (size_t begin = 0; begin < views.count; begin += kBatch) {
-    std::vector<View> batch(std::min(kBatch, views.count - begin));
-    for (size_t i = 0; i < batch.size(); ++i) {
-      const uint8_t* pixels = views.pixels.data() + (begin + i) * bytes;
-      batch[i].pixels = {views.size, views.size, std::vector<uint8_t>(pixels, pixels + bytes)};
-    }
-    AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<float> some, runner.Embed(batch));
-    rows.insert(rows.end(), some.begin(), some.end());
-    AFTERIMAGE_RETURN_IF_ERROR(batch_done(batch.size()));
-  }
-  return rows;
-}
+using Batch = LabelledViewLoader::Batch;
 
 // Turns views into rows of equal width.
 class Embedder {
@@ -100,8 +58,12 @@ class Embedder {
     embedder.raw_ = options.raw_pixels;
     embedder.size_ = options.image_size;
     if (options.untrained) {
-      AFTERIMAGE_ASSIGN_OR_RETURN(embedder.untrained_, LoadVitWeights(options.weights));
-      embedder.size_ = static_cast<uint32_t>(embedder.untrained_->config.image_size);
+      AFTERIMAGE_ASSIGN_OR_RETURN(VitWeights weights, LoadVitWeights(options.weights));
+      weights.parameters = NewVit(weights.config, /*seed=*/0);
+      AFTERIMAGE_ASSIGN_OR_RETURN(embedder.mean_, ParseTriple(weights.pixels.mean));
+      AFTERIMAGE_ASSIGN_OR_RETURN(embedder.deviation_, ParseTriple(weights.pixels.deviation));
+      embedder.size_ = static_cast<uint32_t>(weights.config.image_size);
+      embedder.untrained_ = std::move(weights);
     } else if (!options.weights.empty()) {
       TeacherOptions teacher;
       teacher.weights = options.weights;
@@ -114,32 +76,77 @@ class Embedder {
 
   uint32_t view_size() const { return size_; }
 
-  absl::StatusOr<std::vector<float>> Embed(const EvaluationViews& views, const BatchDone& batch_done) {
+  absl::StatusOr<std::vector<float>> Embed(const Batch& batch) {
     if (raw_) {
-      std::vector<float> rows(views.pixels.begin(), views.pixels.end());
-      StandardizeParts(rows, rows.size() / views.count);
+      std::vector<float> rows(batch.pixels.begin(), batch.pixels.end());
+      StandardizeParts(rows, rows.size() / batch.size);
       return rows;
     }
-    auto rows = untrained_.has_value() ? EmbedUntrained(*untrained_, views, batch_done)
-                                       : EmbedWithRunner(*runner_, views, batch_done);
+    auto rows = untrained_.has_value() ? EmbedUntrained(batch) : EmbedWithRunner(batch);
     AFTERIMAGE_RETURN_IF_ERROR(rows.status());
-    StandardizeParts(*rows, rows->size() / views.count / 2);
+    StandardizeParts(*rows, rows->size() / batch.size / 2);
     return rows;
   }
 
  private:
+  absl::StatusOr<std::vector<float>> EmbedUntrained(const Batch& batch) const {
+    return RunTorch([&] {
+      c10::NoGradGuard no_grad;
+      const int64_t size = size_;
+      const at::Tensor pixels = at::from_blob(const_cast<uint8_t*>(batch.pixels.data()),
+                                              {static_cast<int64_t>(batch.size), size, size, 3}, at::kByte);
+      const at::Tensor last =
+          VitForward(untrained_->config, untrained_->parameters,
+                     ViewRows(NormalizePixels(pixels, mean_, deviation_), untrained_->config.patch_size))
+              .hidden.back();
+      const at::Tensor both = at::cat({last.select(1, 0), last.slice(1, 1).mean(1)}, 1).contiguous();
+      return std::vector<float>(both.const_data_ptr<float>(), both.const_data_ptr<float>() + both.numel());
+    });
+  }
+
+  absl::StatusOr<std::vector<float>> EmbedWithRunner(const Batch& batch) {
+    const size_t bytes = batch.pixels.size() / batch.size;
+    std::vector<View> views(batch.size);
+    for (size_t i = 0; i < views.size(); ++i) {
+      const uint8_t* const pixels = batch.pixels.data() + i * bytes;
+      views[i].pixels = {size_, size_, std::vector<uint8_t>(pixels, pixels + bytes)};
+    }
+    return runner_->Embed(views);
+  }
+
   bool raw_ = false;
   uint32_t size_ = 0;
   std::optional<VitWeights> untrained_;
+  at::Tensor mean_, deviation_;
   std::unique_ptr<TeacherRunner> runner_;
 };
 
-absl::Status CheckLabelled(const ImageSource& source) {
-  for (size_t i = 0; i < source.size(); ++i) {
-    if (!source.entry(i).label.has_value()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(source.Description(), ": ", source.entry(i).name, " has no label"));
-    }
+absl::StatusOr<Features> ComputeFeatures(const ImageSource& source, int num_threads, Embedder& embedder,
+                                         Progress& progress, uint64_t& num_embedded) {
+  Features features;
+  AFTERIMAGE_RETURN_IF_ERROR(ForEachEvaluationBatch(
+      source, embedder.view_size(), num_threads, [&](const Batch& batch) -> absl::Status {
+        AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<float> rows, embedder.Embed(batch));
+        features.rows.insert(features.rows.end(), rows.begin(), rows.end());
+        features.labels.insert(features.labels.end(), batch.labels.begin(), batch.labels.end());
+        progress.Update(num_embedded += batch.size);
+        return StopRequested() ? absl::CancelledError("stopped while features were computed")
+                               : absl::OkStatus();
+      }));
+  return features;
+}
+
+absl::Status CheckOptions(const KnnEvaluationOptions& options, size_t num_train) {
+  if (options.ks.empty()) return absl::InvalidArgumentError("--k names no number of neighbours");
+  for (const uint32_t k : options.ks) {
+    if (k > 0 && k <= num_train) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--k ", k, ": there are ", num_train, " training images, and 1 to ", num_train,
+        " of them can be the nearest; give smaller numbers, e.g. --k ", std::min<size_t>(20, num_train)));
+  }
+  if (!(options.temperature > 0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--temperature ", options.temperature, " is not above 0; DINO's is 0.07"));
   }
   return absl::OkStatus();
 }
@@ -160,27 +167,26 @@ absl::StatusOr<KnnEvaluation> EvaluateKnn(const KnnEvaluationOptions& options) {
     return absl::InvalidArgumentError(absl::StrCat("the classes of ", test_source->Description(),
                                                    " are not those of ", train_source->Description()));
   }
+  AFTERIMAGE_RETURN_IF_ERROR(CheckOptions(options, train_source->size()));
   AFTERIMAGE_ASSIGN_OR_RETURN(Embedder embedder, Embedder::Create(options));
-  AFTERIMAGE_ASSIGN_OR_RETURN(const EvaluationViews train,
-                              LoadEvaluationViews(*train_source, embedder.view_size(), kViewThreads));
-  AFTERIMAGE_ASSIGN_OR_RETURN(const EvaluationViews test,
-                              LoadEvaluationViews(*test_source, embedder.view_size(), kViewThreads));
-  Progress progress({.label = "knn", .unit = "images", .total = train.count + test.count});
+  Progress progress({.label = "knn", .unit = "images", .total = train_source->size() + test_source->size()});
   uint64_t num_embedded = 0;
-  const auto batch_done = [&](size_t count) -> absl::Status {
-    progress.Update(num_embedded += count);
-    return StopRequested() ? absl::CancelledError("stopped while features were computed") : absl::OkStatus();
+  const auto compute = [&](const ImageSource& source) {
+    return ComputeFeatures(source, options.view_threads, embedder, progress, num_embedded);
   };
-  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<float> train_rows, embedder.Embed(train, batch_done));
-  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<float> test_rows, embedder.Embed(test, batch_done));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const Features train, compute(*train_source));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const Features test, compute(*test_source));
   progress.Finish();
   KnnEvaluation result;
-  result.num_train = train.count;
-  result.num_test = test.count;
-  result.width = static_cast<uint32_t>(train_rows.size() / train.count);
+  result.num_train = train.labels.size();
+  result.num_test = test.labels.size();
+  result.width = static_cast<uint32_t>(train.rows.size() / train.labels.size());
+  const KnnOptions search = {.temperature = options.temperature,
+                             .num_threads = static_cast<uint32_t>(std::max(0, options.num_threads))};
   AFTERIMAGE_ASSIGN_OR_RETURN(
-      result.accuracy, KnnAccuracy(train_rows, train.labels, test_rows, test.labels, result.width,
-                                   static_cast<uint32_t>(train_source->class_names().size()), options.k));
+      result.accuracies,
+      KnnAccuracies(train.rows, train.labels, test.rows, test.labels, result.width,
+                    static_cast<uint32_t>(train_source->class_names().size()), options.ks, search));
   return result;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -16,19 +17,23 @@ struct KnnEvaluationOptions {
   std::string images;        // labelled
   std::string test_images;   // labelled, of the same classes
   size_t limit = 0;          // of the training images; 0 = all
-  uint32_t k = 20;
+  std::vector<uint32_t> ks = {10, 20, 100, 200};
+  double temperature = 0.07;  // DINO's
   int num_threads = 0;
+  int view_threads = 1;
 };
 
 struct KnnEvaluation {
-  double accuracy = 0;
+  std::vector<double> accuracies;  // one for each of `ks`
   uint64_t num_train = 0;
   uint64_t num_test = 0;
   uint32_t width = 0;
 };
 
 // Weighted k-NN by cosine. A feature is the class token beside the mean patch of the last block, each with
-// mean 0 and deviation 1 over its channels. InvalidArgument: images without labels, other classes.
+// mean 0 and deviation 1 over its channels. InvalidArgument: images without labels, other classes, a k that
+// is 0 or above the number of training images, a temperature that is not above 0. Cancelled: a stop was
+// requested.
 absl::StatusOr<KnnEvaluation> EvaluateKnn(const KnnEvaluationOptions& options);
 
 }  // namespace afterimage::trainer

@@ -70,6 +70,7 @@ absl::Status ReadTensors(const SafetensorsFile& file, at::ScalarType dtype, Stud
     }
     if (of_teacher) continue;
     const std::string ours = OurParameterName(rest, student.alignment.head);
+    if (IsOfFurtherTeacher(ours)) continue;
     student.file_names[ours] = std::string(rest);
     student.parameters[ours] = ToTensor(view, dtype);
   }

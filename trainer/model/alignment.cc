@@ -3,8 +3,10 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "trainer/model/vit_init.h"
 
 namespace afterimage::trainer {
@@ -85,10 +87,22 @@ absl::Status AlignmentConfig::Validate() const {
   return absl::OkStatus();
 }
 
+std::string AlignmentPrefix(size_t teacher) {
+  return teacher == 0 ? "align" : absl::StrCat("align.", teacher + 1);
+}
+
+bool IsMix(absl::string_view name) {
+  return absl::StartsWith(name, "align.") && absl::EndsWith(name, ".mix");
+}
+
+bool IsOfFurtherTeacher(absl::string_view name) {
+  return absl::ConsumePrefix(&name, "align.") && !name.empty() && absl::ascii_isdigit(name.front());
+}
+
 std::map<std::string, std::vector<int64_t>> AlignmentShapes(const AlignmentConfig& config) {
   std::map<std::string, std::vector<int64_t>> shapes;
   if (config.fusion != Fusion::kSimple) {
-    shapes["align.mix"] = {static_cast<int64_t>(config.levels.size()), config.student_depth};
+    shapes[config.prefix + ".mix"] = {static_cast<int64_t>(config.levels.size()), config.student_depth};
   }
   const auto add = [&](const std::string& name, std::vector<int64_t> weight) {
     shapes[name + ".bias"] = {weight[0]};
@@ -96,7 +110,7 @@ std::map<std::string, std::vector<int64_t>> AlignmentShapes(const AlignmentConfi
   };
   const int64_t width = config.student_width;
   for (const uint32_t level : config.levels) {
-    const std::string name = absl::StrCat("align.heads.", level);
+    const std::string name = absl::StrCat(config.prefix, ".heads.", level);
     if (config.head == Head::kNormLinear || config.head == Head::kMlp2) add(name + ".norm", {width});
     if (config.head == Head::kMlp || config.head == Head::kMlp2) {
       add(name + ".fc1", {width, width});
@@ -113,7 +127,7 @@ ParameterMap NewAlignment(const AlignmentConfig& config, uint64_t seed) {
   ParameterMap parameters;
   for (const auto& [name, shape] : AlignmentShapes(config)) {
     at::Tensor tensor = at::zeros(shape, at::kFloat);
-    if (name == "align.mix") {
+    if (IsMix(name)) {
       const bool sum = config.fusion == Fusion::kSum;
       tensor.fill_(sum ? 1.0 / static_cast<double>(config.student_depth) : 0.01);
       for (int64_t row = 0; !sum && row < shape[0]; ++row) {
@@ -136,7 +150,7 @@ std::vector<at::Tensor> MixLevels(const AlignmentConfig& config, const Parameter
     for (const uint32_t level : config.levels) levels.push_back(hidden[level]);
     return levels;
   }
-  const at::Tensor mixed = Mix(parameters.at("align.mix"), hidden);
+  const at::Tensor mixed = Mix(parameters.at(config.prefix + ".mix"), hidden);
   for (int64_t i = 0; i < mixed.size(0); ++i) levels.push_back(mixed.select(0, i));
   return levels;
 }
@@ -145,7 +159,7 @@ std::vector<at::Tensor> ApplyHeads(const AlignmentConfig& config, const Paramete
                                    const std::vector<at::Tensor>& mixed) {
   std::vector<at::Tensor> aligned;
   for (size_t i = 0; i < config.levels.size(); ++i) {
-    const std::string name = absl::StrCat("align.heads.", config.levels[i]);
+    const std::string name = absl::StrCat(config.prefix, ".heads.", config.levels[i]);
     aligned.push_back(ApplyHead(config.head, parameters, name, mixed[i]));
   }
   return aligned;

@@ -29,14 +29,22 @@ struct AlignmentConfig {
   int64_t teacher_width = 0;
   int64_t student_depth = 0;
   int64_t student_width = 0;
+  // Of the parameters' names: "align", or "align.2", "align.3" … for further teachers (AlignmentPrefix).
+  std::string prefix = "align";
 
   // InvalidArgument: levels that the teacher does not have, none, or not ascending; linear or simple fusion
   // between networks of different depths, where level j of one is not level j of the other.
   absl::Status Validate() const;
 };
 
+// "align" of the first teacher (0), "align.2" of the next.
+std::string AlignmentPrefix(size_t teacher);
+// Whether a parameter is the mix of any teacher; whether it belongs to another one than the first.
+bool IsMix(absl::string_view name);
+bool IsOfFurtherTeacher(absl::string_view name);
+
 // Names and shapes of the parameters: "align.mix" [levels, student depth] (absent for `simple`) and
-// "align.heads.<level>.{weight,bias}" (other heads: ".norm.*", ".fc1.*", ".fc2.*").
+// "align.heads.<level>.{weight,bias}" (other heads: ".norm.*", ".fc1.*", ".fc2.*"), `prefix` for "align".
 std::map<std::string, std::vector<int64_t>> AlignmentShapes(const AlignmentConfig& config);
 
 // Start values: the mix has rows of identity + 0.01, or 1 / depth for `sum`; matrices are Xavier-uniform,

@@ -1,24 +1,35 @@
-// A ViT with a linear head on its normalised class token: timm's `global_pool="token"`.
+// A ViT with a linear head.
 #pragma once
 
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "core/vit/vit.h"
-#include "trainer/data/labelled_view_loader.h"
-#include "trainer/model/weights_file.h"
 
 namespace afterimage::trainer {
 
-// Adds "head.weight" [classes, D] (N(0, 0.02)) and "head.bias" (zero).
-void AddHead(ParameterMap& parameters, int64_t num_classes, uint64_t seed);
+// What the head sees: the class token behind the final norm (timm's `global_pool="token"`), or the mean of
+// the patches with a norm behind it ("avg": "fc_norm.*" in the place of "norm.*").
+enum class Pool { kToken, kMean };
+// "token", "mean". InvalidArgument lists them.
+absl::StatusOr<Pool> ParsePool(absl::string_view name);
+const char* PoolName(Pool pool);
 
-// uint8 pixels [B, S, S, 3] -> normalised patch rows for VitForward.
-at::Tensor InputRows(const at::Tensor& pixels, int64_t patch_size, const at::Tensor& mean,
-                     const at::Tensor& deviation);
+// Adds "head.weight" [classes, D] (N(0, deviation)) and "head.bias" (zero); with kMean "fc_norm.*" (1 and 0)
+// takes the place of "norm.*".
+void AddHead(ParameterMap& parameters, int64_t num_classes, uint64_t seed, double deviation = 0.02,
+             Pool pool = Pool::kToken);
+
+// Normalised views [B, S, S, 3] -> patch rows for VitForward.
+at::Tensor ViewRows(const at::Tensor& views, int64_t patch_size);
+
+// Patch rows -> what the head sees, [B, D]: pooled and normed, by "fc_norm.*" where it is there.
+at::Tensor PooledFeatures(const VitConfig& config, const ParameterMap& parameters, const at::Tensor& rows,
+                          const at::Tensor& drop_path = {});
 
 // Patch rows -> logits [B, classes].
 at::Tensor ClassifierLogits(const VitConfig& config, const ParameterMap& parameters, const at::Tensor& rows,
                             const at::Tensor& drop_path = {});
-
-// Share of the views whose highest logit is their label.
-absl::StatusOr<double> Top1Accuracy(const VitWeights& weights, const EvaluationViews& views);
 
 }  // namespace afterimage::trainer

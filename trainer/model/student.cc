@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <utility>
+
 #include "absl/strings/match.h"
 #include "core/base/status_macros.h"
 #include "trainer/model/vit_init.h"
@@ -20,17 +22,18 @@ at::Tensor StudentRows(const at::Tensor& pixels, const at::Tensor& mean, const a
       .reshape({pixels.size(0), pixels.size(1), row});
 }
 
-absl::StatusOr<Student> Student::Create(const VitConfig& vit, const AlignmentConfig& alignment,
+absl::StatusOr<Student> Student::Create(const VitConfig& vit, std::vector<AlignmentConfig> alignments,
                                         uint64_t seed) {
   AFTERIMAGE_RETURN_IF_ERROR(vit.Validate());
-  AFTERIMAGE_RETURN_IF_ERROR(alignment.Validate());
+  for (const AlignmentConfig& alignment : alignments) AFTERIMAGE_RETURN_IF_ERROR(alignment.Validate());
   Student student;
   student.vit_ = vit;
-  student.alignment_ = alignment;
   AFTERIMAGE_ASSIGN_OR_RETURN(student.mean_, ParseTriple(student.pixel_norm_.mean));
   AFTERIMAGE_ASSIGN_OR_RETURN(student.deviation_, ParseTriple(student.pixel_norm_.deviation));
   student.parameters_ = NewVit(vit, seed);
-  student.parameters_.merge(NewAlignment(alignment, seed));
+  for (const AlignmentConfig& alignment : alignments)
+    student.parameters_.merge(NewAlignment(alignment, seed));
+  student.alignments_ = std::move(alignments);
   for (auto& [name, parameter] : student.parameters_) parameter.set_requires_grad(IsTrained(name));
   return student;
 }
@@ -45,7 +48,13 @@ std::vector<at::Tensor> Student::Predict(const at::Tensor& pixels, const at::Ten
   VitForwardOptions options;
   options.visible = visible;
   options.drop_path = drop_path;
-  return Align(alignment_, parameters_, VitForward(vit_, parameters_, rows, options).hidden);
+  const std::vector<at::Tensor> hidden = VitForward(vit_, parameters_, rows, options).hidden;
+  std::vector<at::Tensor> predictions;
+  for (const AlignmentConfig& alignment : alignments_) {
+    for (at::Tensor& prediction : Align(alignment, parameters_, hidden))
+      predictions.push_back(std::move(prediction));
+  }
+  return predictions;
 }
 
 void Student::MoveTo(at::Device device) {

@@ -2,36 +2,43 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "core/base/status_macros.h"
 #include "core/tensors/safetensors.h"
+#include "core/vit/teacher_settings.h"
 #include "core/vit/tensor_file.h"
 
 namespace afterimage::trainer {
 namespace {
-
-constexpr char kConfigKey[] = "afterimage.config";
 
 std::string ShapeText(at::IntArrayRef shape) {
   return absl::StrCat("[", absl::StrJoin(shape.begin(), shape.end(), ", "), "]");
 }
 
 absl::Status CheckShapes(const VitWeights& weights) {
-  return CheckParameterShapes(weights.parameters, VitParameterShapes(weights.config),
-                              {"head.weight", "head.bias"});
-}
-
-Json ConfigJson(const VitWeights& weights) {
-  const VitConfig& config = weights.config;
-  return {{"image_size", config.image_size},
-          {"patch_size", config.patch_size},
-          {"heads", config.heads},
-          {"activation", ActivationName(config.activation)},
-          {"layer_norm_eps", DecimalText(config.layer_norm_eps)},
-          {"mean", weights.pixels.mean},
-          {"std", weights.pixels.deviation}};
+  std::map<std::string, std::vector<int64_t>> wanted = VitParameterShapes(weights.config);
+  const ParameterMap& parameters = weights.parameters;
+  if (parameters.contains("fc_norm.weight")) {
+    for (const char* part : {".weight", ".bias"}) {
+      wanted.erase(absl::StrCat("norm", part));
+      wanted[absl::StrCat("fc_norm", part)] = {weights.config.width};
+    }
+  }
+  const auto head = parameters.find("head.weight");
+  if (head != parameters.end()) {
+    const int64_t num_classes = head->second.size(0);
+    wanted["head.weight"] = {num_classes, weights.config.width};
+    wanted["head.bias"] = {num_classes};
+    if (!weights.class_names.empty() && static_cast<int64_t>(weights.class_names.size()) != num_classes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(weights.class_names.size(), " class names for a head of ", num_classes, " classes"));
+    }
+  }
+  return CheckParameterShapes(parameters, wanted);
 }
 
 }  // namespace
@@ -77,31 +84,22 @@ absl::Status CheckParameterShapes(const ParameterMap& parameters,
   return absl::OkStatus();
 }
 
-absl::Status SaveVitWeights(const std::string& path, const VitWeights& weights, const std::string& dtype) {
-  if (dtype != "f32" && dtype != "f16") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("unknown export type \"", dtype, "\": f32 and f16 are known"));
-  }
-  AFTERIMAGE_RETURN_IF_ERROR(CheckShapes(weights));
-  ParameterMap tensors;
-  for (const auto& [name, tensor] : weights.parameters) {
-    tensors[name] = tensor.detach().to(dtype == "f16" ? at::kHalf : at::kFloat);
-  }
-  return SaveTensors(path, tensors, {{kConfigKey, ConfigJson(weights).dump()}, {"format", "pt"}});
+std::string NetworkText(const VitWeights& weights) {
+  const VitConfig& config = weights.config;
+  Json json = {{"image_size", config.image_size},
+               {"patch_size", config.patch_size},
+               {"heads", config.heads},
+               {"activation", ActivationName(config.activation)},
+               {"layer_norm_eps", DecimalText(config.layer_norm_eps)},
+               {"mean", weights.pixels.mean},
+               {"std", weights.pixels.deviation}};
+  if (!weights.class_names.empty()) json["classes"] = weights.class_names;
+  return json.dump();
 }
 
-absl::StatusOr<VitWeights> LoadVitWeights(const std::string& path) {
-  AFTERIMAGE_ASSIGN_OR_RETURN(const auto file, SafetensorsFile::Open(path));
-  const auto config_text = file->metadata().find(kConfigKey);
-  if (config_text == file->metadata().end()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, " has no \"", kConfigKey, "\" in its metadata: it was not written by ",
-                     "afterimage-train (a checkpoint becomes such a file by `afterimage-train export`)"));
-  }
-  const Json json = Json::parse(config_text->second, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object())
-    return absl::InvalidArgumentError(absl::StrCat(path, ": ", kConfigKey, " is no JSON object"));
-  VitWeights weights;
+absl::Status ReadNetworkText(absl::string_view text, VitWeights& weights) {
+  const Json json = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return absl::InvalidArgumentError("the network's description is no JSON object");
   VitConfig& config = weights.config;
   AFTERIMAGE_ASSIGN_OR_RETURN(config.image_size, IntegerField(json, "image_size"));
   AFTERIMAGE_ASSIGN_OR_RETURN(config.patch_size, IntegerField(json, "patch_size"));
@@ -112,11 +110,48 @@ absl::StatusOr<VitWeights> LoadVitWeights(const std::string& path) {
   AFTERIMAGE_ASSIGN_OR_RETURN(weights.pixels.mean, TextField(json, "mean"));
   AFTERIMAGE_ASSIGN_OR_RETURN(weights.pixels.deviation, TextField(json, "std"));
   AFTERIMAGE_ASSIGN_OR_RETURN(config.activation, ParseActivation(activation));
-  for (const auto& [name, view] : file->tensors()) weights.parameters[name] = ToTensor(view, at::kFloat);
+  weights.class_names.clear();
+  const auto classes = json.find("classes");
+  if (classes != json.end()) {
+    const bool texts = classes->is_array() &&
+                       std::ranges::all_of(*classes, [](const Json& name) { return name.is_string(); });
+    if (!texts) return absl::InvalidArgumentError("\"classes\" is no list of names");
+    weights.class_names = classes->get<std::vector<std::string>>();
+  }
+  AFTERIMAGE_RETURN_IF_ERROR(ReadVitShapes(weights.parameters, config));
+  AFTERIMAGE_RETURN_IF_ERROR(config.Validate());
+  return CheckShapes(weights);
+}
 
-  AFTERIMAGE_RETURN_IF_ERROR(WithContext(ReadVitShapes(weights.parameters, config), path));
-  AFTERIMAGE_RETURN_IF_ERROR(WithContext(config.Validate(), path));
-  AFTERIMAGE_RETURN_IF_ERROR(WithContext(CheckShapes(weights), path));
+absl::Status SaveVitWeights(const std::string& path, const VitWeights& weights, const std::string& dtype) {
+  AFTERIMAGE_RETURN_IF_ERROR(CheckShapes(weights));
+  AFTERIMAGE_ASSIGN_OR_RETURN(ParameterMap tensors, InExportType(weights.parameters, dtype));
+  return SaveTensors(path, tensors, {{kConfigMetadataKey, NetworkText(weights)}, {"format", "pt"}});
+}
+
+absl::StatusOr<ParameterMap> InExportType(const ParameterMap& parameters, const std::string& dtype) {
+  if (dtype != "f32" && dtype != "f16") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("unknown export type \"", dtype, "\": f32 and f16 are known"));
+  }
+  ParameterMap tensors;
+  for (const auto& [name, tensor] : parameters) {
+    tensors[name] = tensor.detach().to(dtype == "f16" ? at::kHalf : at::kFloat);
+  }
+  return tensors;
+}
+
+absl::StatusOr<VitWeights> LoadVitWeights(const std::string& path) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(const auto file, SafetensorsFile::Open(path));
+  const auto text = file->metadata().find(kConfigMetadataKey);
+  if (text == file->metadata().end()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " has no \"", kConfigMetadataKey, "\" in its metadata: it was not written by ",
+                     "afterimage-train (a checkpoint becomes such a file by `afterimage-train export`)"));
+  }
+  VitWeights weights;
+  for (const auto& [name, view] : file->tensors()) weights.parameters[name] = ToTensor(view, at::kFloat);
+  AFTERIMAGE_RETURN_IF_ERROR(WithContext(ReadNetworkText(text->second, weights), path));
   return weights;
 }
 

@@ -22,7 +22,10 @@ struct PixelNorm {
 struct VitWeights {
   VitConfig config;
   PixelNorm pixels;
-  ParameterMap parameters;  // "head.*" included where there is one; float32
+  // Float32. A classifier has "head.*" too; one over the mean patch has "fc_norm.*" behind the mean in the
+  // place of "norm.*", as timm's `global_pool="avg"` has it.
+  ParameterMap parameters;
+  std::vector<std::string> class_names;  // of the head's rows; empty = not known
 };
 
 // What names and shapes of parameters in timm's names say: width, depth, MLP width, and which optional parts
@@ -36,6 +39,15 @@ absl::Status CheckParameterShapes(const ParameterMap& parameters,
                                   const std::map<std::string, std::vector<int64_t>>& wanted,
                                   const std::set<std::string>& optional = {},
                                   const std::function<std::string(const std::string&)>& file_name = {});
+
+// What names and shapes of the tensors do not tell, as JSON: kept in files and checkpoints beside them.
+std::string NetworkText(const VitWeights& weights);
+// The other way, into `weights`, whose parameters are there already: config, pixels, class names.
+// InvalidArgument: no such text, or a missing, extra or wrongly shaped tensor (named, both shapes told).
+absl::Status ReadNetworkText(absl::string_view text, VitWeights& weights);
+
+// The parameters as they are exported: "f32" or "f16". InvalidArgument: another type.
+absl::StatusOr<ParameterMap> InExportType(const ParameterMap& parameters, const std::string& dtype);
 
 // Writes aside, syncs, renames. The metadata "afterimage.config" keeps what names and shapes do not tell, so
 // that TeacherRunner and timm's users need no second file. `dtype`: "f32" or "f16".

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "core/base/files.h"
 #include "core/base/status_macros.h"
 
@@ -37,11 +38,17 @@ std::string Remedy(const TrainStep& train_step) {
 }  // namespace
 
 absl::Status ReportNotFinite(const std::string& what, const PretrainPlan& plan, const TrainStep& train_step,
-                             const RunState& state, const TrainingBatch& batch) {
+                             const RunState& state, const TrainingBatch& batch, Communicator& ranks) {
   const StepToken& token = state.token;
   const uint64_t step = plan.StepOf(token);
-  std::vector<std::string> samples;
-  for (const RecordKey& key : batch.keys) samples.push_back(key.ToString());
+  std::string mine;
+  for (const RecordKey& key : batch.keys) absl::StrAppend(&mine, key.ToString(), "\n");
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<std::string> all, ranks.Gather(mine));
+  if (ranks.rank() != 0) {
+    return absl::InternalError(absl::StrCat("the ", what, " is not finite at step ", step,
+                                            "; rank 0 says more, and keeps the step"));
+  }
+  const std::vector<std::string> samples = absl::StrSplit(absl::StrJoin(all, ""), '\n', absl::SkipEmpty());
   const std::string folder = plan.options.out + "/not-finite";
   const Json report = {
       {"step", step}, {"epoch", token.epoch}, {"step_of_epoch", token.next_step}, {"samples", samples}};

@@ -7,8 +7,10 @@
 #include <cmath>
 #include <numeric>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "core/base/status_macros.h"
 #include "core/vit/teacher_batches.h"
 #include "trainer/loss/level_weights.h"
@@ -42,37 +44,82 @@ absl::Status CheckOptions(const PretrainOptions& options) {
   return absl::OkStatus();
 }
 
-// Which teacher levels count, and how the student's blocks become them.
-absl::Status PlanAlignment(PretrainPlan& plan) {
+// What is said once for all teachers, or for each of them, comma-separated.
+absl::StatusOr<std::vector<std::string>> OneForEach(const std::string& flag, const std::string& text,
+                                                    size_t teachers) {
+  std::vector<std::string> values = absl::StrSplit(text, ',');
+  if (values.size() == 1) values.resize(teachers, values.front());
+  if (values.size() == teachers) return values;
+  return absl::InvalidArgumentError(absl::StrCat(flag, " ", text, " has ", values.size(), " entries for ",
+                                                 teachers, " teachers: give one, or one each"));
+}
+
+// How much each teacher's loss counts: their mean unless said.
+absl::StatusOr<std::vector<double>> TeacherWeights(const PretrainOptions& options, size_t teachers) {
+  if (options.teacher_weights.empty())
+    return std::vector<double>(teachers, 1.0 / static_cast<double>(teachers));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<std::string> texts,
+                              OneForEach("--teacher-weights", options.teacher_weights, teachers));
+  std::vector<double> weights;
+  for (const std::string& text : texts) {
+    double weight = 0;
+    if (!absl::SimpleAtod(text, &weight) || !(weight > 0) || !std::isfinite(weight)) {
+      return absl::InvalidArgumentError(absl::StrCat("--teacher-weights ", options.teacher_weights, ": ",
+                                                     text, " is not a number above 0"));
+    }
+    weights.push_back(weight);
+  }
+  return weights;
+}
+
+// Which levels of one teacher count, and how the student's blocks become them.
+absl::Status PlanAlignment(PretrainPlan& plan, const SetDescription& description,
+                           const std::string& loss_weights, double teacher_weight) {
   const PretrainOptions& options = plan.options;
-  const SetDescription& description = plan.input->description();
   const TeacherGeometry& geometry = description.feature.geometry;
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<double> all_weights,
-                              LevelWeights(options.loss_weights, geometry.num_levels));
-  AFTERIMAGE_ASSIGN_OR_RETURN(plan.alignment.fusion, ParseFusion(options.fusion));
-  AFTERIMAGE_ASSIGN_OR_RETURN(plan.alignment.head, ParseHead(options.head));
+                              LevelWeights(loss_weights, geometry.num_levels));
+  AlignmentConfig alignment;
+  alignment.prefix = AlignmentPrefix(plan.alignments.size());
+  AFTERIMAGE_ASSIGN_OR_RETURN(alignment.fusion, ParseFusion(options.fusion));
+  AFTERIMAGE_ASSIGN_OR_RETURN(alignment.head, ParseHead(options.head));
   for (uint32_t level = 1; level <= geometry.num_levels; ++level) {
     if (all_weights[level - 1] == 0) continue;
     if (!std::ranges::binary_search(description.set.levels, level)) {
-      return absl::InvalidArgumentError(absl::StrCat("--loss-weights ", options.loss_weights,
-                                                     " needs teacher level ", level,
-                                                     ", which the set does not hold"));
+      return absl::InvalidArgumentError(absl::StrCat("--loss-weights ", loss_weights, " needs teacher level ",
+                                                     level, ", which the set does not hold"));
     }
-    plan.alignment.levels.push_back(level);
-    plan.level_weights.push_back(all_weights[level - 1]);
+    alignment.levels.push_back(level);
+    plan.level_weights.push_back(all_weights[level - 1] * teacher_weight);
   }
-  const double sum = std::accumulate(plan.level_weights.begin(), plan.level_weights.end(), 0.0);
+  const double sum = std::accumulate(all_weights.begin(), all_weights.end(), 0.0);
   if (std::abs(sum - 1.0) > 1e-6) {
     plan.notes.push_back(absl::StrFormat(
         "--loss-weights %s over the teacher's %d levels sum to %.3g, as the reference has it: "
         "the loss is that much smaller",
-        options.loss_weights, geometry.num_levels, sum));
+        loss_weights, geometry.num_levels, sum));
   }
-  plan.alignment.num_teacher_levels = geometry.num_levels;
-  plan.alignment.teacher_width = geometry.width;
-  plan.alignment.student_depth = plan.vit.depth;
-  plan.alignment.student_width = plan.vit.width;
-  return plan.alignment.Validate();
+  alignment.num_teacher_levels = geometry.num_levels;
+  alignment.teacher_width = geometry.width;
+  alignment.student_depth = plan.vit.depth;
+  alignment.student_width = plan.vit.width;
+  AFTERIMAGE_RETURN_IF_ERROR(alignment.Validate());
+  plan.alignments.push_back(std::move(alignment));
+  return absl::OkStatus();
+}
+
+absl::Status PlanAlignments(PretrainPlan& plan) {
+  std::vector<const SetDescription*> sets = {&plan.input->description()};
+  for (const SetDescription& further : plan.input->further_descriptions()) sets.push_back(&further);
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<double> teacher_weights,
+                              TeacherWeights(plan.options, sets.size()));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<std::string> loss_weights,
+                              OneForEach("--loss-weights", plan.options.loss_weights, sets.size()));
+  for (size_t i = 0; i < sets.size(); ++i) {
+    const absl::Status status = PlanAlignment(plan, *sets[i], loss_weights[i], teacher_weights[i]);
+    if (!status.ok()) return sets.size() == 1 ? status : WithContext(status, absl::StrCat("teacher ", i + 1));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -81,16 +128,22 @@ void PretrainPlan::AdvanceEpoch(StepToken& token) const {
   ++token.epoch;
   token.next_step = 0;
   token.order = input->OrderOf(token.epoch);
-  token.running_digest = EpochStartDigest(token.set_id, token.order.Id(), token.epoch);
+  token.running_digest = token.StartDigest();
 }
 
-absl::StatusOr<PretrainPlan> PlanPretraining(const PretrainOptions& options) {
+absl::StatusOr<PretrainPlan> PlanPretraining(const PretrainOptions& options, const RankSlice& slice) {
   if (options.num_threads > 0) at::set_num_threads(options.num_threads);
   at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
   at::globalContext().setDeterministicFillUninitializedMemory(false);  // a debugging aid that costs time
   PretrainPlan plan;
   plan.options = options;
+  plan.slice = slice;
   AFTERIMAGE_RETURN_IF_ERROR(CheckOptions(options));
+  if (options.batch_size < slice.num_ranks) {
+    return absl::InvalidArgumentError(absl::StrCat("--batch-size ", options.batch_size, " is below the ",
+                                                   slice.num_ranks,
+                                                   " ranks: each needs a sample of every batch"));
+  }
   const absl::StatusOr<at::Device> device = ParseDevice(options.device);
   if (!device.ok()) return WithContext(device.status(), "--device");
   plan.device = *device;
@@ -99,6 +152,7 @@ absl::StatusOr<PretrainPlan> PlanPretraining(const PretrainOptions& options) {
   AFTERIMAGE_ASSIGN_OR_RETURN(plan.precision, ParsePrecision(options.precision));
   FeatureInputOptions input_options = options.input;
   input_options.epochs = options.epochs;
+  input_options.quiet = slice.rank > 0;
   AFTERIMAGE_ASSIGN_OR_RETURN(plan.input, FeatureInput::Open(input_options));
   const SetDescription& description = plan.input->description();
   const OrderSpec& order = plan.input->order();
@@ -111,18 +165,31 @@ absl::StatusOr<PretrainPlan> PlanPretraining(const PretrainOptions& options) {
   if (options.steps > 0) plan.last_step = std::min(plan.last_step, options.steps);
   AFTERIMAGE_ASSIGN_OR_RETURN(
       plan.vit, StudentConfig(options, description.feature.view.size, description.feature.geometry.grid));
-  AFTERIMAGE_RETURN_IF_ERROR(PlanAlignment(plan));
+  AFTERIMAGE_RETURN_IF_ERROR(PlanAlignments(plan));
   plan.schedule = {.lr = LearningRate(options),
                    .min_lr = options.min_lr,
                    .warmup = WarmupEpochs(options),
                    .total = static_cast<double>(options.epochs)};
-  plan.config = RunConfig(options, plan.vit);
+  plan.config = RunConfig(options, plan.vit, plan.alignments.size());
   plan.start = {.feature_id = description.set.feature_id,
                 .set_id = description.set.Id(),
                 .order = order,
                 .global_batch = options.batch_size};
-  plan.start.running_digest = EpochStartDigest(plan.start.set_id, plan.start.order.Id(), 0);
+  for (const SetDescription& further : plan.input->further_descriptions())
+    plan.start.further_set_ids.push_back(further.set.Id());
+  plan.start.running_digest = plan.start.StartDigest();
   return plan;
+}
+
+Json SharedByRanks(const PretrainPlan& plan) {
+  return {{"config", plan.config},
+          {"feature_id", plan.start.feature_id.Hex()},
+          {"set_id", plan.start.set_id.Hex()},
+          {"order", plan.start.order.ToCanonical()},
+          {"steps", plan.last_step},
+          {"miss", plan.options.miss == MissPolicy::kSkip ? "skip" : "fail"},
+          {"bucket_bytes", plan.options.bucket_bytes},
+          {"device", plan.device.is_cuda() ? "cuda" : "cpu"}};
 }
 
 BatchFeed::Options FeedFrom(const PretrainPlan& plan, const StepToken& token) {
@@ -133,18 +200,28 @@ BatchFeed::Options FeedFrom(const PretrainPlan& plan, const StepToken& token) {
   feed.request.epoch = token.epoch;
   feed.request.step_begin = token.next_step;
   feed.request.global_batch = token.global_batch;
+  feed.request.slice = plan.slice;
   feed.request.credit_bytes = plan.options.credit_bytes;
-  feed.request.selection.levels = plan.alignment.levels;
+  feed.request.selection.levels = plan.alignments.front().levels;
   feed.request.selection.tokens = Selection::Tokens::kMask;
   feed.request.selection.pixels = description.set.pixels;
   feed.num_steps = plan.last_step - std::min(plan.last_step, plan.StepOf(token));
-  feed.shape = {.batch = static_cast<int64_t>(token.global_batch),
+  const SlotRange slots = SlotsOfRank(plan.slice, token.global_batch);
+  feed.shape = {.batch = static_cast<int64_t>(slots.end - slots.begin),
                 .num_visible = plan.input->most_visible(),
                 .patch_size = plan.vit.patch_size,
-                .width = description.feature.geometry.width,
-                .levels = plan.alignment.levels,
                 .with_statistics = plan.target_norm != TargetNorm::kWhiten,
                 .pinned = plan.device.is_cuda()};
+  for (const AlignmentConfig& alignment : plan.alignments)
+    feed.shape.teachers.push_back({alignment.teacher_width, alignment.levels});
+  for (size_t i = 1; i < plan.alignments.size(); ++i) {
+    const SetDescription& further = plan.input->further_descriptions()[i - 1];
+    feed.further_sets.push_back(
+        {.set_id = further.set.Id(),
+         .levels = plan.alignments[i].levels,
+         .draws_same_mask = plan.input->DrawsSameMask(further),
+         .num_masks = further.set.token_policy == TokenPolicy::kVisible ? further.set.mask.num_masks : 0});
+  }
   if (plan.input->order_varies())
     feed.order_of_epoch = [input = plan.input.get()](uint64_t epoch) { return input->OrderOf(epoch); };
   feed.miss = plan.options.miss;

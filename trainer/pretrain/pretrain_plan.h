@@ -25,10 +25,11 @@ namespace afterimage::trainer {
 struct PretrainPlan {
   PretrainOptions options;
   std::unique_ptr<FeatureInput> input;
+  RankSlice slice;  // this rank's part of each batch
   at::Device device{at::kCPU};
   VitConfig vit;
-  AlignmentConfig alignment;
-  std::vector<double> level_weights;  // of alignment.levels
+  std::vector<AlignmentConfig> alignments;  // one per teacher
+  std::vector<double> level_weights;        // of the levels of each alignment in turn
   LossType loss_type = LossType::kSmoothL1;
   TargetNorm target_norm = TargetNorm::kWhiten;
   Precision precision = Precision::kF32;
@@ -47,9 +48,12 @@ struct PretrainPlan {
 
 // Sets LibTorch's threads and determinism, opens the features. InvalidArgument: options that do not fit each
 // other or the features, told with the remedy; and the errors of FeatureInput::Open.
-absl::StatusOr<PretrainPlan> PlanPretraining(const PretrainOptions& options);
+absl::StatusOr<PretrainPlan> PlanPretraining(const PretrainOptions& options, const RankSlice& slice = {});
 
-// The batches from `token` on, to the end of the run.
+// What must be the same on all ranks of a run, for AgreeOnValues.
+Json SharedByRanks(const PretrainPlan& plan);
+
+// This rank's part of the batches from `token` on, to the end of the run.
 BatchFeed::Options FeedFrom(const PretrainPlan& plan, const StepToken& token);
 
 }  // namespace afterimage::trainer

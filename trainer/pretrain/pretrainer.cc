@@ -1,8 +1,8 @@
 #include "trainer/pretrain/pretrainer.h"
 
 #include <cmath>
+#include <cstdio>
 #include <memory>
-#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -11,15 +11,17 @@
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
+#include "trainer/distributed/agreement.h"
+#include "trainer/distributed/self_communicator.h"
+#include "trainer/pretrain/agreed_step.h"
 #include "trainer/pretrain/not_finite.h"
 #include "trainer/pretrain/pretrain_plan.h"
+#include "trainer/pretrain/run_books.h"
 #include "trainer/pretrain/run_folder.h"
-#include "trainer/pretrain/sample_pictures.h"
 #include "trainer/pretrain/train_step.h"
-#include "trainer/run/checkpoint_keeper.h"
 #include "trainer/run/message_box.h"
-#include "trainer/run/run_records.h"
 #include "trainer/run/step_clock.h"
+#include "trainer/run/step_trace.h"
 
 namespace afterimage::trainer {
 namespace {
@@ -32,141 +34,166 @@ std::string StartMessage(const PretrainPlan& plan) {
                          plan.input->summary(), plan.steps_per_epoch, repeats, plan.options.epochs);
 }
 
-}  // namespace
+// Once all its steps are in, and at the end of the run. A trace that cannot be written ends nothing.
+void WriteTrace(const StepTrace& trace, Progress& progress) {
+  const absl::Status written = trace.Write();
+  if (!written.ok()) {
+    std::fprintf(stderr, "warning: the trace is not written: %s\n", std::string(written.message()).c_str());
+  } else {
+    progress.Message(absl::StrCat("trace in ", trace.file(), ": ", trace.SummaryText()));
+  }
+}
 
-absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
-  AFTERIMAGE_ASSIGN_OR_RETURN(const PretrainPlan plan, PlanPretraining(options));
-  AFTERIMAGE_ASSIGN_OR_RETURN(const auto train_step, TrainStep::Create(plan));
-  AFTERIMAGE_RETURN_IF_ERROR(CreateDirectories(options.out));
-  if (!options.resume) PruneCheckpoints(options.out, 0);  // a later part would go on from them
-  AFTERIMAGE_ASSIGN_OR_RETURN(RunState state, GoOn(plan, *train_step));
+absl::StatusOr<PretrainSummary> Run(const PretrainOptions& options, Communicator& ranks) {
+  const bool leads = ranks.rank() == 0;  // writes and prints for all
+  const absl::StatusOr<PretrainPlan> planned = PlanPretraining(options, {ranks.rank(), ranks.num_ranks()});
+  AFTERIMAGE_RETURN_IF_ERROR(AgreeOnStatus(ranks, planned.status()));
+  const PretrainPlan& plan = *planned;
+  AFTERIMAGE_RETURN_IF_ERROR(AgreeOnValues(ranks, SharedByRanks(plan)));
+  StepTrace trace({.path = options.trace,
+                   .rank = ranks.rank(),
+                   .num_ranks = ranks.num_ranks(),
+                   .num_steps = options.trace_steps});
+  AFTERIMAGE_ASSIGN_OR_RETURN(const auto train_step, TrainStep::Create(plan, &ranks, &trace));
+  if (leads) AFTERIMAGE_RETURN_IF_ERROR(CreateDirectories(options.out));
+  if (leads && !options.resume) PruneCheckpoints(options.out, 0);  // a later part would go on from them
+  AFTERIMAGE_ASSIGN_OR_RETURN(RunState state, GoOn(plan, *train_step, ranks));
   StepToken& token = state.token;
-  AFTERIMAGE_RETURN_IF_ERROR(WriteConfig(plan));
   const uint64_t first_step = plan.StepOf(token);
-  MessageBox messages;
-  AFTERIMAGE_ASSIGN_OR_RETURN(const auto records, RunRecords::Open({.folder = options.out,
-                                                                    .next_step = first_step,
-                                                                    .last_step = plan.last_step,
-                                                                    .messages = &messages}));
-  AFTERIMAGE_ASSIGN_OR_RETURN(const auto pictures, SamplePictures::Open(plan));
   Progress progress({.label = "pretrain",
                      .unit = "images",
                      .total = plan.last_step * options.batch_size,
-                     .already_done = first_step * options.batch_size});
+                     .already_done = first_step * options.batch_size,
+                     .style = leads ? Progress::Style::kAutomatic : Progress::Style::kSilent});
+  MessageBox messages;
+  AFTERIMAGE_ASSIGN_OR_RETURN(const auto books, RunBooks::Open(plan, state, &progress, &messages));
+  if (ranks.num_ranks() > 1) progress.Message(ranks.Description());
   progress.Message(StartMessage(plan));
   for (const std::string& note : plan.notes) progress.Message(note);
   BatchFeed::Options feed_options = FeedFrom(plan, token);
-  feed_options.message = [&messages](const std::string& text) { messages.Put(text); };
-  BatchFeed feed(plan.input->source(), std::move(feed_options));
-  // What people watch is worth a warning, never the run.
-  const auto warn = [&progress](const absl::Status& status) {
-    if (!status.ok()) progress.Message(absl::StrCat("warning: ", status.message()));
+  feed_options.message = [&messages, &ranks, leads](const std::string& text) {
+    if (leads) return messages.Put(text);
+    std::fprintf(stderr, "rank %u: %s\n", ranks.rank(), text.c_str());
   };
+  BatchFeed feed(plan.input->source(), std::move(feed_options));
   const auto stop = [&] {
     messages.Print(progress);
     return StopRequested();
   };
-
-  CheckpointKeeper keeper({.folder = options.out, .keep = options.keep, .messages = &messages});
-  // How a checkpoint after `steps_done` steps is to be kept.
-  const auto keep = [&](uint64_t steps_done) -> CheckpointKeeper::Keep {
-    return {.best = state.epochs.best_step() == steps_done,
-            .for_good = options.keep_every.Falls(steps_done, plan.steps_per_epoch)};
+  // Keeps what was learnt before the records ran out, or a rank went.
+  const auto finish_and_return = [&](const absl::Status& error) {
+    const absl::Status saved = books->Finish(state, *train_step).status();
+    if (!saved.ok()) progress.Message(absl::StrCat("warning: ", saved.message()));
+    return error;
   };
-  if (first_step > 0) warn(keeper.Resume(first_step, keep(first_step)));
+
   PretrainSummary summary;
   StepClock clock(options.batch_size);
   uint64_t step = first_step;
-  for (; step < plan.last_step && !StopRequested(); ++step) {
+  for (; step < plan.last_step; ++step) {
     // 1. The learning rate, by the fractional epoch.
     const double epoch = static_cast<double>(step) / static_cast<double>(plan.steps_per_epoch);
     const double lr = plan.schedule.At(epoch);
 
-    // 2. Pixels of visible patches and the teacher's features, made ready in the background.
+    // 2. Pixels of visible patches and the teacher's features, made ready in the background; all ranks go on,
+    // or none.
+    trace.BeginStep(step);
+    ranks.SetActivity(absl::StrCat("step ", step, ": input"));
     clock.BeginStep();
-    const absl::StatusOr<TrainingBatch*> next = feed.Next(stop);
-    if (!next.ok()) {
-      // What was learnt before the records ran out.
-      warn(keeper.Finish(CheckpointOf(plan, *train_step, state), keep(step)).status());
-      return next.status();
-    }
-    TrainingBatch* const batch = *next;
-    if (batch == nullptr) break;
+    const absl::StatusOr<TrainingBatch*> next = [&] {
+      const TracePhase phase(&trace, "input");
+      return feed.Next(stop);
+    }();
     clock.InputIsReady();
+    ranks.SetActivity(absl::StrCat("step ", step));
+    const absl::StatusOr<AgreedStep> agreed = [&] {
+      const TracePhase phase(&trace, "agree on the step");
+      return AgreeOnStep(ranks, next, StopRequested());
+    }();
+    if (!agreed.ok()) return finish_and_return(agreed.status());
+    if (agreed->stop) break;
+    TrainingBatch* const batch = *next;
 
     float loss = 0;
     UpdateResult update;
-    if (batch->size > 0) {
+    if (agreed->num_samples > 0) {
       // 3. Student over class token and visible patches, alignment, loss against the targets; 4. gradients.
-      AFTERIMAGE_ASSIGN_OR_RETURN(loss, train_step->Gradients(*batch, step));
-      if (!std::isfinite(loss)) return ReportNotFinite("loss", plan, *train_step, state, *batch);
+      const absl::StatusOr<float> computed = train_step->Gradients(*batch, step, agreed->num_samples);
+      if (absl::IsUnavailable(computed.status())) return finish_and_return(computed.status());
+      AFTERIMAGE_ASSIGN_OR_RETURN(loss, computed);
+      if (!std::isfinite(loss)) return ReportNotFinite("loss", plan, *train_step, state, *batch, ranks);
 
       // 5. Clipping, update, average.
       AFTERIMAGE_ASSIGN_OR_RETURN(update, train_step->Update(lr));
       if (update.outcome == UpdateResult::Outcome::kNotFinite)
-        return ReportNotFinite("norm of the gradients", plan, *train_step, state, *batch);
+        return ReportNotFinite("norm of the gradients", plan, *train_step, state, *batch, ranks);
     }
 
     // 6. Where we are: all of it is in the next checkpoint.
-    token.running_digest = AdvanceDigest(token.running_digest, batch->step, batch->sum);
+    token.running_digest = AdvanceDigest(token.running_digest, batch->step, agreed->sum);
     token.epoch = batch->epoch;
     token.next_step = batch->step + 1;
-    summary.num_failed += batch->num_failed;
-    summary.num_skipped += batch->num_skipped;
+    summary.num_failed += agreed->num_failed;
+    summary.num_skipped += agreed->num_skipped;
     summary.last_loss = loss;
-    const uint64_t num_samples = batch->size;
-    warn(pictures->Offer(*batch));
+    books->Offer(*batch);
     feed.Release(batch);
     clock.EndStep();
 
-    // 7. Records of the run.
-    state.epochs.Add(loss, num_samples);
-    records->Step({.step = step,
+    // 7. Records of the run, pictures, checkpoints.
+    {
+      const TracePhase phase(&trace, "records");
+      ranks.SetActivity(absl::StrCat("step ", step, ": records and checkpoint"));
+      state.epochs.Add(loss, agreed->num_samples);
+      books->Step({.step = step,
                    .epoch = epoch,
                    .loss = loss,
                    .lr = lr,
                    .images_per_second = clock.step_images_per_second(),
                    .wait_share = clock.step_wait_share(),
-                   .num_samples = num_samples,
+                   .num_samples = agreed->num_samples,
                    .gradient_norm = update.gradient_norm,
                    .loss_scale = train_step->scaler().has_value() ? train_step->scaler()->scale() : 0,
                    .overflow = update.outcome == UpdateResult::Outcome::kSkipped});
-    if (token.next_step == plan.steps_per_epoch) {
-      records->EndOfEpoch(step, token.epoch, token.running_digest.Hex(), state.epochs.End(step + 1));
-      plan.AdvanceEpoch(token);
+      if (token.next_step == plan.steps_per_epoch) {
+        books->EndOfEpoch(step, token.epoch, token.running_digest.Hex(), state.epochs.End(step + 1));
+        plan.AdvanceEpoch(token);
+      }
+      AFTERIMAGE_RETURN_IF_ERROR(books->AfterStep(state, *train_step));
+      messages.Print(progress);
+      progress.Update((step + 1) * options.batch_size,
+                      absl::StrFormat("epoch %.2f  loss %.4f  lr %.2e  input wait %.1f %%", epoch, loss, lr,
+                                      100 * clock.wait_share()));
     }
-    if (options.image_every.Falls(step + 1, plan.steps_per_epoch) && pictures->has_samples()) {
-      const absl::StatusOr<RgbImage> picture = pictures->Draw(*train_step);
-      warn(picture.ok() ? records->Image(step, "samples", *picture) : picture.status());
-    }
-    records->FlushNowAndThen();
-    messages.Print(progress);
-    progress.Update((step + 1) * options.batch_size,
-                    absl::StrFormat("epoch %.2f  loss %.4f  lr %.2e  input wait %.1f %%", epoch, loss, lr,
-                                    100 * clock.wait_share()));
-
-    // 8. A checkpoint: copied here, written beside the next steps.
-    const CheckpointKeeper::Keep kept = keep(step + 1);
-    if (options.checkpoint_every.Falls(step + 1, plan.steps_per_epoch) || kept.best || kept.for_good) {
-      records->TryFlush();
-      warn(keeper.Save(CheckpointOf(plan, *train_step, state), kept));
-    }
+    trace.EndStep();
+    if (trace.just_completed()) WriteTrace(trace, progress);
   }
   progress.Finish();
-  const absl::Status recorded = records->Flush();
-  const absl::StatusOr<std::string> last = keeper.Finish(CheckpointOf(plan, *train_step, state), keep(step));
-  messages.Print(progress);
-  if (!last.ok()) return LastStateLost(last.status(), options.out);
-  summary.checkpoint = *last;
-  AFTERIMAGE_RETURN_IF_ERROR(recorded);
+  if (!options.trace.empty() && !trace.complete()) WriteTrace(trace, progress);
+  ranks.SetActivity("the last checkpoint");
+  AFTERIMAGE_ASSIGN_OR_RETURN(summary.checkpoint, books->Finish(state, *train_step));
 
   summary.steps = step;
   summary.stopped = step < plan.last_step;
   summary.images_per_second = clock.images_per_second();
   summary.wait_share = clock.wait_share();
   if (train_step->scaler().has_value()) summary.num_skipped_updates = train_step->scaler()->num_skipped();
-  AFTERIMAGE_RETURN_IF_ERROR(WriteSummary(plan, token, summary));
+  if (leads) AFTERIMAGE_RETURN_IF_ERROR(WriteSummary(plan, token, summary));
+  AFTERIMAGE_RETURN_IF_ERROR(ranks.Barrier());  // nobody has ended well before all is written
   return summary;
+}
+
+}  // namespace
+
+absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options, Communicator& communicator) {
+  absl::StatusOr<PretrainSummary> summary = Run(options, communicator);
+  communicator.Leave(summary.status());
+  return summary;
+}
+
+absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {
+  SelfCommunicator alone;
+  return Pretrain(options, alone);
 }
 
 }  // namespace afterimage::trainer

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "trainer/data/feature_input.h"
+#include "trainer/distributed/communicator.h"
 #include "trainer/run/step_interval.h"
 
 namespace afterimage::trainer {
@@ -25,7 +26,8 @@ struct PretrainOptions {
   std::string head = "linear";
   std::string target_norm = "whiten";
   std::string loss_type = "smoothl1";
-  std::string loss_weights = "top5";
+  std::string loss_weights = "top5";  // for all teachers, or one each: "top5,top3"
+  std::string teacher_weights;        // of the teachers' losses, likewise; empty = their mean
 
   uint64_t batch_size = 1024;  // of an update
   uint64_t accumulate = 1;     // parts in which a batch goes through the student, to save memory
@@ -49,11 +51,14 @@ struct PretrainOptions {
       0;  // of LibTorch; 0 = its own choice. Losses are equal bit for bit only between equal counts.
   MissPolicy miss = MissPolicy::kFail;
   uint64_t credit_bytes = 32 << 20;
+  int64_t bucket_bytes = 0;  // of gradients that ranks sum at once; 0 = from their size (gradient_buckets.h)
   StepInterval checkpoint_every{1, /*epochs=*/true};
   StepInterval keep_every;                       // which checkpoints are kept for good; 0 = none
   int keep = 2;                                  // the last so many checkpoints stay
   StepInterval image_every{1, /*epochs=*/true};  // pictures in the event file; 0 = none
   bool resume = true;                            // go on from a checkpoint in `out`
+  std::string trace;  // file for a trace of the first steps (step_trace.h); empty = none
+  uint64_t trace_steps = 50;
 };
 
 struct PretrainSummary {
@@ -73,6 +78,11 @@ struct PretrainSummary {
 // ResourceExhausted: the disk is full, the last state could not be saved. FailedPrecondition: a checkpoint of
 // another configuration (the key and both values told), feature id, set or order. Internal: a loss that is
 // not finite (not_finite.h says what is left behind).
-absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options);
+//
+// The ranks of `communicator` make the run together, all calling this with the same options: each takes its
+// part of every batch, rank 0 alone reads and writes <out>. Then also FailedPrecondition: ranks with
+// different options; Unavailable: a rank has gone (rank 0 has saved the finished steps).
+absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options, Communicator& communicator);
+absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options);  // one rank
 
 }  // namespace afterimage::trainer

@@ -55,7 +55,7 @@ absl::StatusOr<VitConfig> StudentConfig(const PretrainOptions& options, int64_t 
   return vit;
 }
 
-Json RunConfig(const PretrainOptions& options, const VitConfig& vit) {
+Json RunConfig(const PretrainOptions& options, const VitConfig& vit, size_t num_teachers) {
   Json config = {{"image_size", vit.image_size},
                  {"patch_size", vit.patch_size},
                  {"width", vit.width},
@@ -86,6 +86,8 @@ Json RunConfig(const PretrainOptions& options, const VitConfig& vit) {
     config["mask_ratio"] = input.mask_ratio->Text();
   if (input.min_area.has_value() && !input.min_area->is_constant())
     config["min_area"] = input.min_area->Text();
+  if (num_teachers > 1)
+    config["teacher_weights"] = options.teacher_weights.empty() ? "mean" : options.teacher_weights;
   return config;
 }
 
@@ -127,6 +129,14 @@ absl::Status CheckSameData(const StepToken& before, const StepToken& now) {
   if (before.feature_id != now.feature_id)
     return Differs("feature id", before.feature_id.Hex(), now.feature_id.Hex());
   if (before.set_id != now.set_id) return Differs("set", before.set_id.Hex(), now.set_id.Hex());
+  if (before.further_set_ids != now.further_set_ids) {
+    const auto list = [](const StepToken& token) {
+      return absl::StrJoin(token.further_set_ids, ", ",
+                           [](std::string* out, const Digest256& id) { absl::StrAppend(out, id.Hex()); });
+    };
+    return Differs("list of further sets", absl::StrCat("[", list(before), "]"),
+                   absl::StrCat("[", list(now), "]"));
+  }
   if (before.order.num_view_seeds != now.order.num_view_seeds) {  // the set may have grown
     return Differs("number of view seeds", absl::StrCat(before.order.num_view_seeds),
                    absl::StrCat(now.order.num_view_seeds, " (--view-seeds says how many to use)"));

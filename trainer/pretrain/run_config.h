@@ -23,7 +23,7 @@ absl::StatusOr<VitConfig> StudentConfig(const PretrainOptions& options, int64_t 
 
 // All that must be equal where a run goes on: architecture, method, optimiser, schedule, seed. Not: where it
 // ends, how often it saves, threads, addresses.
-Json RunConfig(const PretrainOptions& options, const VitConfig& vit);
+Json RunConfig(const PretrainOptions& options, const VitConfig& vit, size_t num_teachers);
 // The architecture of a RunConfig, for `export`.
 absl::StatusOr<VitConfig> VitOfRunConfig(const std::string& config);
 

@@ -3,21 +3,30 @@
 #include <ATen/Parallel.h>
 
 #include <cstdio>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
 #include "core/base/status_macros.h"
 #include "trainer/checkpoint/checkpoint.h"
+#include "trainer/distributed/agreement.h"
 #include "trainer/pretrain/run_config.h"
 
 namespace afterimage::trainer {
 namespace {
 
-constexpr char kEpochKey[] = "epoch";  // of a checkpoint's values: BestEpoch
+Json Hex(const std::vector<Digest256>& ids) {
+  Json list = Json::array();
+  for (const Digest256& id : ids) list.push_back(id.Hex());
+  return list;
+}
 
-}  // namespace
+// Values of a checkpoint.
+constexpr char kEpochKey[] = "epoch";  // BestEpoch
+constexpr char kThreads[] = "threads";
+constexpr char kRanks[] = "ranks";
 
-absl::StatusOr<RunState> GoOn(const PretrainPlan& plan, TrainStep& train_step) {
+absl::StatusOr<RunState> Load(const PretrainPlan& plan, TrainStep& train_step) {
   const std::optional<std::string> path =
       plan.options.resume ? LatestCheckpoint(plan.options.out) : std::nullopt;
   RunState state{.token = plan.start};
@@ -30,17 +39,50 @@ absl::StatusOr<RunState> GoOn(const PretrainPlan& plan, TrainStep& train_step) {
   AFTERIMAGE_RETURN_IF_ERROR(WithContext(CheckSameData(token, expected), *path));
   AFTERIMAGE_RETURN_IF_ERROR(WithContext(train_step.Load(checkpoint), *path));
   std::fprintf(stderr, "going on from %s\n", path->c_str());
-  const std::string threads = absl::StrCat(at::get_num_threads());
-  if (checkpoint.values["threads"] != threads) {
-    std::fprintf(
-        stderr,
-        "warning: it was written with %s threads, this run has %s: losses will differ in the last bits\n",
-        checkpoint.values["threads"].c_str(), threads.c_str());
-  }
+  const auto warn_of_other = [&](const char* key, const std::string& before, const std::string& now) {
+    if (before == now) return;
+    std::fprintf(stderr,
+                 "warning: it was written with %s %s, this run has %s: losses will differ in the last bits\n",
+                 before.c_str(), key, now.c_str());
+  };
+  warn_of_other(kThreads, checkpoint.values[kThreads], absl::StrCat(at::get_num_threads()));
+  const auto ranks = checkpoint.values.find(kRanks);  // absent: from before there were several
+  warn_of_other(kRanks, ranks == checkpoint.values.end() ? "1" : ranks->second,
+                absl::StrCat(plan.slice.num_ranks));
   state.token = token;
   if (checkpoint.values.contains(kEpochKey)) {  // there was none before November 2026
     AFTERIMAGE_ASSIGN_OR_RETURN(state.epochs, BestEpoch::Parse(checkpoint.values[kEpochKey]));
   }
+  return state;
+}
+
+// Gives every rank what rank 0 has.
+absl::Status Share(RunState& state, TrainStep& train_step, Communicator& ranks) {
+  Checkpoint shared;  // its tensors are the step's own
+  train_step.Fill(shared);
+  for (const ParameterMap* const tensors : {&shared.weights, &shared.optimizer, &shared.average}) {
+    for (const auto& [name, tensor] : *tensors)
+      AFTERIMAGE_RETURN_IF_ERROR(WithContext(ranks.Broadcast(tensor, 0), name));
+  }
+  const Json mine = {
+      {"token", state.token.Serialize()}, {"epochs", state.epochs.Serialize()}, {"values", shared.values}};
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<std::string> all, ranks.Gather(mine.dump()));
+  if (ranks.rank() == 0) return absl::OkStatus();
+  const Json first = Json::parse(all[0]);
+  AFTERIMAGE_ASSIGN_OR_RETURN(state.token, StepToken::Parse(first["token"].get<std::string>()));
+  AFTERIMAGE_ASSIGN_OR_RETURN(state.epochs, BestEpoch::Parse(first["epochs"].get<std::string>()));
+  shared.values = first["values"].get<std::map<std::string, std::string>>();
+  return train_step.Load(shared);
+}
+
+}  // namespace
+
+absl::StatusOr<RunState> GoOn(const PretrainPlan& plan, TrainStep& train_step, Communicator& ranks) {
+  absl::StatusOr<RunState> state = RunState{.token = plan.start};
+  if (ranks.rank() == 0) state = Load(plan, train_step);
+  if (ranks.num_ranks() == 1) return state;
+  AFTERIMAGE_RETURN_IF_ERROR(AgreeOnStatus(ranks, state.status()));
+  AFTERIMAGE_RETURN_IF_ERROR(Share(*state, train_step, ranks));
   return state;
 }
 
@@ -50,15 +92,18 @@ Checkpoint CheckpointOf(const PretrainPlan& plan, const TrainStep& train_step, c
   checkpoint.values = {{"config", plan.config.dump()},
                        {"step_token", state.token.Serialize()},
                        {kEpochKey, state.epochs.Serialize()},
-                       {"threads", absl::StrCat(at::get_num_threads())}};
+                       {kThreads, absl::StrCat(at::get_num_threads())},
+                       {kRanks, absl::StrCat(plan.slice.num_ranks)}};
   train_step.Fill(checkpoint);
   return checkpoint;
 }
 
 absl::Status WriteConfig(const PretrainPlan& plan) {
-  const Json json = {{"recipe", plan.options.recipe},     {"config", plan.config},
-                     {"features", plan.input->summary()}, {"feature_id", plan.start.feature_id.Hex()},
-                     {"set_id", plan.start.set_id.Hex()}, {"order", plan.start.order.ToCanonical()}};
+  const Json json = {
+      {"recipe", plan.options.recipe},          {"config", plan.config},
+      {"features", plan.input->summary()},      {"feature_id", plan.start.feature_id.Hex()},
+      {"set_id", plan.start.set_id.Hex()},      {"further_set_ids", Hex(plan.start.further_set_ids)},
+      {"order", plan.start.order.ToCanonical()}};
   return WriteFileAtomically(plan.options.out + "/config.json", json.dump(2) + "\n");
 }
 
@@ -67,6 +112,7 @@ absl::Status WriteSummary(const PretrainPlan& plan, const StepToken& token, cons
                        {"features", plan.input->summary()},
                        {"feature_id", token.feature_id.Hex()},
                        {"set_id", token.set_id.Hex()},
+                       {"further_set_ids", Hex(token.further_set_ids)},
                        {"order_id", token.order.Id().Hex()},
                        {"running_digest", token.running_digest.Hex()},
                        {"steps", summary.steps},
@@ -78,6 +124,7 @@ absl::Status WriteSummary(const PretrainPlan& plan, const StepToken& token, cons
                        {"skipped_samples", summary.num_skipped},
                        {"skipped_updates", summary.num_skipped_updates},
                        {"threads", at::get_num_threads()},
+                       {"ranks", plan.slice.num_ranks},
                        {"device", plan.device.str()},
                        {"stopped", summary.stopped},
                        {"checkpoint", summary.checkpoint}};

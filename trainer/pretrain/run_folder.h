@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "core/order/step_token.h"
 #include "trainer/checkpoint/checkpoint.h"
+#include "trainer/distributed/communicator.h"
 #include "trainer/pretrain/pretrain_plan.h"
 #include "trainer/pretrain/train_step.h"
 #include "trainer/run/best_epoch.h"
@@ -20,10 +21,11 @@ struct RunState {
 };
 
 // Loads the last checkpoint of the run's folder into `train_step` and returns where it stands; plan.start
-// where there is none, or where the options say not to go on. Warns on stderr of another number of threads.
-// FailedPrecondition: another configuration, feature id, set or order (both values told). DataLoss: the file
-// is not whole; the remedy is told.
-absl::StatusOr<RunState> GoOn(const PretrainPlan& plan, TrainStep& train_step);
+// where there is none, or where the options say not to go on. Rank 0 reads it and sends it to the other
+// ranks, which need not see the folder; with it all ranks begin with the same weights. Warns on stderr of
+// another number of threads or ranks. FailedPrecondition: another configuration, feature id, set or order
+// (both values told). DataLoss: the file is not whole; the remedy is told.
+absl::StatusOr<RunState> GoOn(const PretrainPlan& plan, TrainStep& train_step, Communicator& ranks);
 
 // The checkpoint of the steps before `state`, sharing memory with `train_step`.
 Checkpoint CheckpointOf(const PretrainPlan& plan, const TrainStep& train_step, const RunState& state);

@@ -22,19 +22,24 @@ constexpr char kLossScaleKey[] = "loss_scale";  // of a checkpoint's values
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TrainStep>> TrainStep::Create(const PretrainPlan& plan) {
-  AFTERIMAGE_ASSIGN_OR_RETURN(Student student, Student::Create(plan.vit, plan.alignment, plan.options.seed));
+absl::StatusOr<std::unique_ptr<TrainStep>> TrainStep::Create(const PretrainPlan& plan,
+                                                             Communicator* communicator, StepTrace* trace) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(Student student, Student::Create(plan.vit, plan.alignments, plan.options.seed));
   student.MoveTo(plan.device);
-  return std::unique_ptr<TrainStep>(new TrainStep(plan, std::move(student)));
+  return std::unique_ptr<TrainStep>(new TrainStep(plan, std::move(student), communicator, trace));
 }
 
-TrainStep::TrainStep(const PretrainPlan& plan, Student student)
+TrainStep::TrainStep(const PretrainPlan& plan, Student student, Communicator* communicator, StepTrace* trace)
     : plan_(plan),
+      communicator_(communicator),
+      trace_(trace),
       student_(std::move(student)),
       optimizer_(student_.parameters(), {.beta1 = plan.options.beta1,
                                          .beta2 = plan.options.beta2,
                                          .weight_decay = plan.options.weight_decay}) {
   if (plan.options.ema > 0) average_.emplace(student_.parameters(), plan.options.ema);
+  if (communicator->num_ranks() > 1)
+    buckets_.emplace(student_.parameters(), communicator, plan.options.bucket_bytes);
   if (plan.precision == Precision::kF16) scaler_.emplace();
 }
 
@@ -58,27 +63,59 @@ at::Tensor TrainStep::Loss(const TrainingBatch& batch, int64_t begin, int64_t si
   return AlignmentLoss(plan_.loss_type, plan_.level_weights, aligned, targets);
 }
 
-absl::StatusOr<float> TrainStep::Gradients(const TrainingBatch& batch, uint64_t step) {
-  return RunTorch([&] {
+absl::StatusOr<float> TrainStep::Gradients(const TrainingBatch& batch, uint64_t step, uint64_t num_samples) {
+  std::unique_ptr<PendingSum> loss_sum;
+  at::Tensor sum;
+  AFTERIMAGE_RETURN_IF_ERROR(RunTorch([&]() -> absl::Status {
     const PretrainOptions& options = plan_.options;
     at::Tensor drop_path =
-        DropPathFactors(options.drop_path, plan_.vit.depth, batch.size, options.seed, step);
+        DropPathFactors(options.drop_path, plan_.vit.depth, batch.slots, options.seed, step);
     if (drop_path.defined()) drop_path = drop_path.to(plan_.device);
+    sum = at::zeros({1}, at::TensorOptions().dtype(at::kFloat).device(plan_.device));
     const int64_t num_parts = std::min(static_cast<int64_t>(options.accumulate), batch.size);
-    at::Tensor sum;
     for (int64_t part = 0; part < num_parts; ++part) {
       const int64_t begin = part * batch.size / num_parts;
       const int64_t size = (part + 1) * batch.size / num_parts - begin;
-      at::Tensor loss = Loss(batch, begin, size, drop_path);
-      if (num_parts > 1) loss = loss * (static_cast<double>(size) / static_cast<double>(batch.size));
+      at::Tensor loss;
+      {
+        const TracePhase phase(trace_, "forward");
+        loss = Loss(batch, begin, size, drop_path);
+        if (static_cast<uint64_t>(size) != num_samples)
+          loss = loss * (static_cast<double>(size) / static_cast<double>(num_samples));
+        sum.add_(loss.detach());
+      }
+      if (part + 1 == num_parts) AFTERIMAGE_RETURN_IF_ERROR(BeginSums(sum, loss_sum));
+      const TracePhase phase(trace_, "backward");
       (scaler_.has_value() ? scaler_->Scaled(loss) : loss).backward();
-      sum = sum.defined() ? sum + loss.detach() : loss.detach();
     }
-    return sum.item<float>();
-  });
+    return num_parts == 0 ? BeginSums(sum, loss_sum) : absl::OkStatus();
+  }));
+  AFTERIMAGE_RETURN_IF_ERROR(FinishSums(loss_sum.get()));
+  return RunTorch([&] { return sum.item<float>(); });
+}
+
+absl::Status TrainStep::BeginSums(const at::Tensor& loss, std::unique_ptr<PendingSum>& loss_sum) {
+  if (!buckets_.has_value()) return absl::OkStatus();
+  AFTERIMAGE_ASSIGN_OR_RETURN(loss_sum, communicator_->StartSum(loss));
+  buckets_->Begin();
+  return absl::OkStatus();
+}
+
+absl::Status TrainStep::FinishSums(PendingSum* loss_sum) {
+  if (!buckets_.has_value()) return absl::OkStatus();
+  {
+    const TracePhase phase(trace_, "wait for all-reduce");
+    AFTERIMAGE_RETURN_IF_ERROR(buckets_->Finish());
+    AFTERIMAGE_RETURN_IF_ERROR(loss_sum->Wait());
+  }
+  int bucket = 0;
+  for (const GradientBuckets::Span& span : buckets_->spans())
+    trace_->Sum(bucket++, span.begin, span.end, span.bytes);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<UpdateResult> TrainStep::Update(double lr) {
+  const TracePhase phase(trace_, "optimiser");
   return RunTorch([&] {
     using Outcome = UpdateResult::Outcome;
     const bool finite = !scaler_.has_value() || scaler_->Unscale(student_.parameters());

@@ -9,11 +9,14 @@
 #include "absl/status/statusor.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/data/training_batch.h"
+#include "trainer/distributed/communicator.h"
+#include "trainer/distributed/gradient_buckets.h"
 #include "trainer/model/student.h"
 #include "trainer/optim/adamw.h"
 #include "trainer/optim/loss_scaler.h"
 #include "trainer/optim/weight_average.h"
 #include "trainer/pretrain/pretrain_plan.h"
+#include "trainer/run/step_trace.h"
 
 namespace afterimage::trainer {
 
@@ -29,15 +32,19 @@ struct UpdateResult {
 };
 
 // Holds all that training changes. Nothing else than the weights, their average, the optimiser's state and
-// the number of the step affects what a step does. One thread at a time.
+// the number of the step affects what a step does. The ranks of a run make the same steps at once, and have
+// the same weights after each. One thread at a time.
 class TrainStep {
  public:
-  // A fresh student of `plan`, which must outlive the step. InvalidArgument: an impossible architecture.
-  static absl::StatusOr<std::unique_ptr<TrainStep>> Create(const PretrainPlan& plan);
+  // A fresh student of `plan`. Plan, communicator and trace must outlive the step. InvalidArgument: an
+  // impossible architecture.
+  static absl::StatusOr<std::unique_ptr<TrainStep>> Create(const PretrainPlan& plan,
+                                                           Communicator* communicator, StepTrace* trace);
 
-  // The loss of `batch` (not empty), in options.accumulate parts, each weighed by its share of the samples;
-  // its gradients are added to the student's. `step` of the run says which paths are dropped.
-  absl::StatusOr<float> Gradients(const TrainingBatch& batch, uint64_t step);
+  // The loss of the batches of all ranks, which have `num_samples` samples together (not 0; this rank's may
+  // be empty): in options.accumulate parts, each weighed by its share of the samples. The gradients are added
+  // to the student's, summed over the ranks. `step` of the run says which paths are dropped.
+  absl::StatusOr<float> Gradients(const TrainingBatch& batch, uint64_t step, uint64_t num_samples);
   // One update at this learning rate, with clipped gradients where the options say so; the gradients are gone
   // afterwards unless they were not finite.
   absl::StatusOr<UpdateResult> Update(double lr);
@@ -54,12 +61,18 @@ class TrainStep {
   absl::Status Load(const Checkpoint& checkpoint);
 
  private:
-  TrainStep(const PretrainPlan& plan, Student student);
+  TrainStep(const PretrainPlan& plan, Student student, Communicator* communicator, StepTrace* trace);
+  // Around the backward pass that completes the gradients.
+  absl::Status BeginSums(const at::Tensor& loss, std::unique_ptr<PendingSum>& loss_sum);
+  absl::Status FinishSums(PendingSum* loss_sum);
   // Of the rows from `begin` on; `drop_path` is of the whole batch.
   at::Tensor Loss(const TrainingBatch& batch, int64_t begin, int64_t size, const at::Tensor& drop_path) const;
 
   const PretrainPlan& plan_;
+  Communicator* const communicator_;
+  StepTrace* const trace_;
   Student student_;
+  std::optional<GradientBuckets> buckets_;  // with several ranks
   AdamW optimizer_;
   std::optional<WeightAverage> average_;
   std::optional<LossScaler> scaler_;

@@ -99,9 +99,31 @@ TEST(KnnTest, EqualsThePlainLoopOnManyRowsWhateverTheThreads) {
 
 TEST(KnnTest, AccuracyIsTheFractionOfRightRows) {
   const std::vector<float> train = Directions({0, 90});
-  EXPECT_THAT(KnnAccuracy(train, std::vector<int32_t>{0, 1}, Directions({1, 2, 89, 88}),
-                          std::vector<int32_t>{0, 1, 1, 1}, 2, 2, 1),
-              IsOkAndHolds(0.75));
+  const uint32_t ks[] = {1};
+  EXPECT_THAT(KnnAccuracies(train, std::vector<int32_t>{0, 1}, Directions({1, 2, 89, 88}),
+                            std::vector<int32_t>{0, 1, 1, 1}, 2, 2, ks),
+              IsOkAndHolds(ElementsAre(0.75)));
+}
+
+TEST(KnnTest, SeveralKFromOneSearchAreThoseOfSearchesOfTheirOwn) {
+  std::mt19937 random(5);
+  std::vector<double> angles(200), tests(60);
+  for (double& angle : angles) angle = random() % 3600 * 0.1;
+  for (double& angle : tests) angle = random() % 3600 * 0.1;
+  std::vector<int32_t> labels;
+  for (const double angle : angles) labels.push_back(static_cast<int32_t>((static_cast<int>(angle) / 30 + random() % 2) % 5));
+  const std::vector<float> train = Directions(angles), test = Directions(tests);
+  const std::vector<uint32_t> ks = {20, 1, 200, 500};
+  const auto together = KnnClassifyForEach(train, labels, test, 2, 5, ks);
+  ASSERT_TRUE(together.ok()) << together.status();
+  for (size_t i = 0; i < ks.size(); ++i) {
+    const auto alone = KnnClassify(train, labels, test, 2, 5, {.k = ks[i]});
+    ASSERT_TRUE(alone.ok()) << alone.status();
+    EXPECT_EQ(together->at(i), *alone) << ks[i];
+  }
+  EXPECT_NE(together->at(0), together->at(1));
+  EXPECT_THAT(KnnClassifyForEach(train, labels, test, 2, 5, {}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no k")));
 }
 
 TEST(KnnTest, RefusesWhatDoesNotFit) {
@@ -109,7 +131,8 @@ TEST(KnnTest, RefusesWhatDoesNotFit) {
   const std::vector<int32_t> labels = {0, 1};
   const auto accuracy = [&](std::vector<float> train, std::vector<int32_t> train_labels, std::vector<int32_t> test_labels,
                             uint32_t k = 1, double temperature = 0.07) {
-    return KnnAccuracy(train, train_labels, rows, test_labels, 2, 2, k, temperature);
+    const uint32_t ks[] = {k};
+    return KnnAccuracies(train, train_labels, rows, test_labels, 2, 2, ks, {.temperature = temperature});
   };
   const auto is_invalid = [](const char* text) { return StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(text)); };
   EXPECT_THAT(accuracy({1, 2, 3}, labels, labels), is_invalid("train has 3 values"));

@@ -139,7 +139,7 @@ TEST(FeatureBlockTest, ReadingWhatIsNotThereIsAnError) {
   std::vector<float> values(15);
   std::vector<uint8_t> pixels(48);
   EXPECT_THAT(block.ReadLevel(2, {}, values), StatusIs(absl::StatusCode::kNotFound, HasSubstr("level 2")));
-  EXPECT_THAT(block.ReadLevelStatistics(2, values, values),
+  EXPECT_THAT(block.ReadLevelStatistics(2, {}, values, values),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("level 2")));
   EXPECT_THAT(block.ReadPixels({}, pixels), StatusIs(absl::StatusCode::kNotFound, HasSubstr("pixels")));
   EXPECT_THAT(block.Mask(0), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("mask 0")));

@@ -74,6 +74,7 @@ TEST(FeatureSpecTest, EverythingThatMattersChangesTheId) {
       [](SetDescription& d) { d.set.levels = {4}; },
       [](SetDescription& d) { d.set.mask.mask_seed = 8; },
       [](SetDescription& d) { d.set.mask.num_masks = 3; },
+      [](SetDescription& d) { d.set.importance_from.bytes[0] = 1; },
       [](SetDescription& d) { d.set.pixels = false; },
       [](SetDescription& d) { d.set.codec = Codec::kF32; },
       [](SetDescription& d) { d.set.feature_id.bytes[31] ^= 1; },
@@ -179,6 +180,27 @@ TEST(FeatureSpecTest, ParseRefusesOtherTexts) {
     EXPECT_THAT(SetDescription::Parse(text), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(message)))
         << message;
   }
+}
+
+TEST(FeatureSpecTest, ASetCanHoldTheImportanceOfAnotherTeacher) {
+  SetDescription description = GoldenDescription();
+  EXPECT_EQ(description.set.MaskSource(), description.set.feature_id);
+  description.set.importance_from.bytes.fill(0xab);
+  EXPECT_EQ(description.set.MaskSource(), description.set.importance_from);
+  EXPECT_THAT(SetDescription::Parse(description.Serialize()),
+              IsOkAndHolds(::testing::Field(
+                  &SetDescription::set,
+                  ::testing::Field(&SetSpec::importance_from, description.set.importance_from))));
+  description.feature.teacher["importance"] = kNoImportance;
+  description.set.feature_id = description.feature.Id();
+  EXPECT_THAT(description.Validate(), ::afterimage::testing::IsOk());
+  description.set.importance_from = {};
+  EXPECT_THAT(description.Validate(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--mask-type random")));
+  const std::string zeros(64, '0');
+  EXPECT_THAT(
+      SetDescription::Parse(Replaced(",\"levels\"", ",\"importance_from\":\"" + zeros + "\",\"levels\"")),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("importance_from")));
 }
 
 TEST(FeatureSpecTest, CodecsHaveNames) {

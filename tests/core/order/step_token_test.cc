@@ -1,6 +1,7 @@
 #include "core/order/step_token.h"
 
 #include <string>
+#include <utility>
 
 #include "tests/testing/status_matchers.h"
 
@@ -53,6 +54,25 @@ std::string With(const std::string& from, const std::string& to) {
 TEST(StepTokenTest, TextIsGolden) { EXPECT_EQ(Token().Serialize(), Golden()); }
 
 TEST(StepTokenTest, ParsesWhatItWrote) { EXPECT_THAT(StepToken::Parse(Golden()), IsOkAndHolds(Token())); }
+
+TEST(StepTokenTest, FurtherSetsAreInTheTextOnlyWhereThereAreSome) {
+  StepToken token = Token();
+  token.further_set_ids.resize(2);
+  token.further_set_ids[0].bytes.fill(0x44);
+  token.further_set_ids[1].bytes.fill(0x55);
+  const std::string text = With(R"("global_batch")", R"("further_set_ids":[")" + Repeat("44", 32) + R"(",")" +
+                                                         Repeat("55", 32) + R"("],"global_batch")");
+  EXPECT_EQ(token.Serialize(), text);
+  EXPECT_THAT(StepToken::Parse(text), IsOkAndHolds(token));
+  EXPECT_NE(token.StartDigest(), Token().StartDigest());
+  StepToken swapped = token;
+  std::swap(swapped.further_set_ids[0], swapped.further_set_ids[1]);
+  EXPECT_NE(token.StartDigest(), swapped.StartDigest());
+  EXPECT_THAT(StepToken::Parse(With(R"("global_batch")", R"("further_set_ids":[],"global_batch")")),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("further_set_ids")));
+  EXPECT_THAT(StepToken::Parse(With(R"("global_batch")", R"("further_set_ids":[7],"global_batch")")),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("further_set_ids")));
+}
 
 TEST(StepTokenTest, RefusesAnotherVersionAndTellsBoth) {
   std::string text = Golden();

@@ -52,6 +52,34 @@ TEST_F(TeacherVariantsTest, APrefixOfAllNamesIsNoneOfTheFamilysBusiness) {
   }
 }
 
+// Fine-tuned with mean pooling (MAE, timm's global_pool="avg"): the last norm is behind the pooling.
+TEST_F(TeacherVariantsTest, AClassifierThatPoolsPatchesHasItsNormBehindThem) {
+  for (const char* golden : {"teacher_timm_vit", "teacher_mae"}) {
+    SCOPED_TRACE(golden);
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const TeacherModel plain, Load(golden, Unchanged));
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const TeacherModel model, Load(golden, [](Tensors& t) {
+                                      for (const char* part : {"weight", "bias"}) {
+                                        auto node = t.extract(absl::StrCat("norm.", part));
+                                        node.key() = absl::StrCat("fc_norm.", part);
+                                        t.insert(std::move(node));
+                                      }
+                                    }));
+    EXPECT_EQ(model.parameters.size(), plain.parameters.size());
+    const at::Tensor rows =
+        at::randn({1, plain.config.num_patches(), 3 * plain.config.patch_size * plain.config.patch_size});
+    EXPECT_TRUE(at::equal(VitForward(model.config, model.parameters, rows).hidden.back(),
+                          VitForward(plain.config, plain.parameters, rows).hidden.back()));
+  }
+  // Without any norm behind the blocks it is a damaged file.
+  EXPECT_THAT(Load("teacher_timm_vit",
+                   [](Tensors& t) {
+                     t.erase("norm.weight");
+                     t.erase("norm.bias");
+                   })
+                  .status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("norm.")));
+}
+
 // Their state dicts hold three numbers beside the weights.
 TEST_F(TeacherVariantsTest, OpenAisOwnArchivesAreOpenClips) {
   const int64_t number = 224;

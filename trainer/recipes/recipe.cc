@@ -1,4 +1,4 @@
-#include "trainer/pretrain/recipe.h"
+#include "trainer/recipes/recipe.h"
 
 #include <filesystem>
 

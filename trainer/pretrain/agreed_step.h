@@ -1,0 +1,27 @@
+// What the ranks of a run agree on before they make a step.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "core/order/running_digest.h"
+#include "trainer/data/training_batch.h"
+#include "trainer/distributed/communicator.h"
+
+namespace afterimage::trainer {
+
+// Sums over the ranks.
+struct AgreedStep {
+  bool stop = false;         // some rank was asked to stop: this step is not made
+  uint64_t num_samples = 0;  // with weight one; 0 = there is nothing to learn in this step
+  uint64_t num_failed = 0;
+  uint64_t num_skipped = 0;
+  StepSum sum;
+};
+
+// `next` is what this rank's feed gave: a batch, null (it was asked to stop), or an error, which is then an
+// error of all ranks that names this one.
+absl::StatusOr<AgreedStep> AgreeOnStep(Communicator& communicator, const absl::StatusOr<TrainingBatch*>& next,
+                                       bool stop);
+
+}  // namespace afterimage::trainer
