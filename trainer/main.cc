@@ -32,6 +32,7 @@ int Main(int argc, char** argv) {
   CommandBody chosen;
   AddPretrainCommand(app, chosen);
   AddRecipesCommand(app, chosen);
+  AddValidateCommand(app, chosen);
   AddFinetuneCommand(app, chosen);
   AddProbeCommand(app, chosen);
   AddKnnCommand(app, chosen);

@@ -5,8 +5,10 @@
                                                       Face's model returning attentions and hidden states
   compare_with_python.py step vit_small|demo          forward, backward and AdamW on a batch in memory, beside eager
                                                       PyTorch (fused attention, fused AdamW), and beside the
-                                                      reference's formulation (attention by explicit products, the
-                                                      adaptor of every level)
+                                                      reference's formulation (what the authors' models_pretrain.py
+                                                      computes in a step: every patch embedded, then gathered;
+                                                      attention by explicit products; every level mixed and adapted;
+                                                      the last norm; AdamW as torch makes it when nothing is said)
   compare_with_python.py memory vit_small|demo        peak memory of those steps, each alone in a fresh process, and
                                                       ours after 100 and after 1,000 steps
 
@@ -197,28 +199,31 @@ class Block(nn.Module):
 
 
 class Student(nn.Module):
-    """MaskAlign's student with fusion and heads `linear`. `all_levels`: mixes and adapts every level, as the reference
-    does, though only the last five have a weight."""
+    """MaskAlign's student with fusion and heads `linear`. `reference`: embeds whole pictures and gathers the visible
+    patches, mixes and adapts every level though only the last five have a weight, and applies the last norm."""
 
-    def __init__(self, weights, heads, fused, all_levels):
+    def __init__(self, weights, heads, reference):
         super().__init__()
-        width = weights["cls_token"].shape[-1]
+        kernel = weights["patch_embed.proj.weight"]
+        width, _, patch, _ = kernel.shape
         depth = weights["align.mix"].shape[1]
-        row = weights["batch.rows"].shape[-1]
-        self.all_levels = all_levels
-        self.patch_embed = nn.Linear(row, width)
+        self.reference = reference
+        self.patch_embed = nn.Conv2d(3, width, patch, patch) if reference else nn.Linear(kernel[0].numel(), width)
         self.cls_token = nn.Parameter(weights["cls_token"].clone())
         self.register_buffer("pos_embed", weights["pos_embed"].clone())
-        self.blocks = nn.ModuleList(Block(width, heads, fused) for _ in range(depth))
-        self.levels = list(range(1, depth + 1)) if all_levels else list(range(depth - NUM_LEVELS + 1, depth + 1))
+        self.blocks = nn.ModuleList(Block(width, heads, fused=not reference) for _ in range(depth))
+        if reference:
+            self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.levels = list(range(1, depth + 1)) if reference else list(range(depth - NUM_LEVELS + 1, depth + 1))
         mix = torch.eye(depth) + 0.01
-        self.mix = nn.Parameter(mix if all_levels else mix[-NUM_LEVELS:].clone())
+        self.mix = nn.Parameter(mix if reference else mix[-NUM_LEVELS:].clone())
         self.adaptors = nn.ModuleList(nn.Linear(width, width) for _ in self.levels)
         self.take(weights, depth)
 
     def take(self, weights, depth):
         with torch.no_grad():
-            self.patch_embed.weight.copy_(weights["patch_embed.proj.weight"].flatten(1))
+            kernel = weights["patch_embed.proj.weight"]
+            self.patch_embed.weight.copy_(kernel if self.reference else kernel.flatten(1))
             self.patch_embed.bias.copy_(weights["patch_embed.proj.bias"])
             for i, block in enumerate(self.blocks):
                 for mine, name in ((block.norm1, "norm1"), (block.qkv, "attn.qkv"), (block.proj, "attn.proj"),
@@ -231,33 +236,53 @@ class Student(nn.Module):
                     adaptor.weight.copy_(weights[f"align.heads.{level}.weight"])
                     adaptor.bias.copy_(weights[f"align.heads.{level}.bias"])
 
-    def forward(self, rows, visible):
-        x = self.patch_embed(rows) + self.pos_embed[0, 1:][visible]
+    def embed(self, pixels, visible):
+        """`pixels`: pictures for the reference, rows of the visible patches otherwise."""
+        if not self.reference:
+            return self.patch_embed(pixels) + self.pos_embed[0, 1:][visible]
+        x = self.patch_embed(pixels).flatten(2).transpose(1, 2) + self.pos_embed[:, 1:]
+        return torch.gather(x, dim=1, index=visible.unsqueeze(-1).repeat(1, 1, x.shape[-1]))
+
+    def forward(self, pixels, visible):
+        x = self.embed(pixels, visible)
         x = torch.cat([(self.cls_token + self.pos_embed[:, :1]).expand(x.shape[0], -1, -1), x], 1)
         hidden = []
         for block in self.blocks:
             x = block(x)
             hidden.append(x)
+        if self.reference:
+            self.norm(x)
         stacked = torch.stack(hidden)
         mixed = (self.mix @ stacked.flatten(1)).view(len(self.levels), *x.shape)
         return [adaptor(level) for adaptor, level in zip(self.adaptors, mixed)]
 
 
+def pictures(weights):
+    """Pictures [batch, 3, side, side] whose visible patches are the batch's rows; the others are noise."""
+    rows, visible = weights["batch.rows"], weights["batch.visible"]
+    patch = weights["patch_embed.proj.weight"].shape[-1]
+    grid = round((weights["pos_embed"].shape[1] - 1) ** 0.5)
+    patches = torch.randn(rows.shape[0], grid * grid, rows.shape[-1])
+    patches.scatter_(1, visible.unsqueeze(-1).expand_as(rows), rows)
+    return F.fold(patches.transpose(1, 2), grid * patch, kernel_size=patch, stride=patch)
+
+
 class Stepper:
     """The step of the recipe: two AdamW groups, smooth L1 over the last five levels."""
 
-    def __init__(self, weights, heads, fused, all_levels):
-        self.model = Student(weights, heads, fused, all_levels)
-        self.rows, self.visible = weights["batch.rows"], weights["batch.visible"]
+    def __init__(self, weights, heads, reference):
+        self.model = Student(weights, heads, reference)
+        self.visible = weights["batch.visible"]
+        self.pixels = pictures(weights) if reference else weights["batch.rows"]
         self.targets = [weights[f"batch.target.{i}"] for i in range(NUM_LEVELS)]
         decayed = [p for name, p in self.model.named_parameters() if p.dim() > 1 and name != "mix"]
         others = [p for name, p in self.model.named_parameters() if p.dim() <= 1 or name == "mix"]
         self.optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.05},
                                             {"params": others, "weight_decay": 0.0}],
-                                           lr=1e-4, betas=(0.9, 0.95), fused=True)
+                                           lr=1e-4, betas=(0.9, 0.95), fused=None if reference else True)
 
     def __call__(self):
-        aligned = self.model(self.rows, self.visible)[-NUM_LEVELS:]
+        aligned = self.model(self.pixels, self.visible)[-NUM_LEVELS:]
         loss = sum(2.0 / NUM_LEVELS * F.smooth_l1_loss(a, t) for a, t in zip(aligned, self.targets))
         loss.backward()
         self.optimizer.step()
@@ -280,8 +305,7 @@ def same_updates(name, before, ours, side):
 
 
 STUDENTS = {"vit_small": {"heads": 6, "batch": 32, "times": 1}, "demo": {"heads": 3, "batch": 128, "times": 5}}
-FORMULATIONS = {"eager, fused": {"fused": True, "all_levels": False},
-                "the reference's": {"fused": False, "all_levels": True}}
+FORMULATIONS = {"eager, fused": {"reference": False}, "the reference's": {"reference": True}}
 
 
 def compare_steps(options, folder):

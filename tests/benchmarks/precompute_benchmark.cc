@@ -16,7 +16,6 @@
 #include "core/base/allocator.h"
 #include "core/base/openmp.h"
 #include "core/tensors/safetensors.h"
-#include "core/view/view.h"
 #include "core/vit/teacher_families.h"
 #include "core/vit/vit.h"
 #include "tests/benchmarks/support.h"
@@ -27,25 +26,6 @@ namespace afterimage::benchmarks {
 namespace {
 
 constexpr double kBar = 0.9;
-
-std::vector<View> MakeViews(const World& world, const ViewSpec& spec) {
-  std::vector<View> views;
-  for (const ImageKey& key : world.images->manifest().keys()) {
-    const RgbImage image = Require(world.images->ReadImage(key));
-    views.push_back(
-        Require(MakeView(image, spec, DrawViewGeometry(key, spec, 0, image.width, image.height))));
-  }
-  return views;
-}
-
-Cost RunTeacher(World& world, std::span<const View> views, std::span<const uint32_t> levels) {
-  const Stopwatch watch;
-  for (size_t i = 0; i < views.size(); i += ViewsPerCall(*world.teacher)) {
-    const auto batch = views.subspan(i, std::min<size_t>(ViewsPerCall(*world.teacher), views.size() - i));
-    Require(world.teacher->Run(batch, levels).status());
-  }
-  return watch.Elapsed();
-}
 
 // The network without anything around it.
 class BareForward {

@@ -49,15 +49,17 @@ World MakeWorld(const std::string& name, const std::string& folder, int num_imag
     world.teacher_options.weights = std::string(AFTERIMAGE_SOURCE_DIR) + "/deploy/demo/teacher.safetensors";
     student = {.image_size = 28, .patch_size = 4, .width = 96, .depth = 6, .heads = 3, .mlp_width = 384};
     world.batch_size = 128;
-  } else if (name == "vit_s") {
+  } else if (name == "vit_s" || name == "vit_b") {
     world.images_path = folder + "/images";
     WritePhotographs(world.images_path, num_images);
     trainer::NamedVit("vit_small", student);
+    VitConfig teacher = student;
+    if (name == "vit_b") trainer::NamedVit("vit_base", teacher);
     world.teacher_options.weights = folder + "/teacher.safetensors";
-    WriteRandomTeacher(world.teacher_options.weights, student);
+    WriteRandomTeacher(world.teacher_options.weights, teacher);
     world.batch_size = 8;
   } else {
-    Require(absl::InvalidArgumentError("worlds: demo, vit_s"));
+    Require(absl::InvalidArgumentError("worlds: demo, vit_s, vit_b"));
   }
   world.images = Require(ImageIndex::Build(Require(OpenImageSource(world.images_path, num_images)), 2));
   world.teacher = Require(TeacherRunner::Load(world.teacher_options));
@@ -72,6 +74,25 @@ SetDescription DescribeSet(const World& world, const std::string& tokens, const 
 }
 
 uint32_t ViewsPerCall(const TeacherRunner& teacher) { return std::max(teacher.micro_batch(), 32u); }
+
+std::vector<View> MakeViews(const World& world, const ViewSpec& spec) {
+  std::vector<View> views;
+  for (const ImageKey& key : world.images->manifest().keys()) {
+    const RgbImage image = Require(world.images->ReadImage(key));
+    views.push_back(
+        Require(MakeView(image, spec, DrawViewGeometry(key, spec, 0, image.width, image.height))));
+  }
+  return views;
+}
+
+Cost RunTeacher(World& world, std::span<const View> views, std::span<const uint32_t> levels) {
+  const Stopwatch watch;
+  for (size_t i = 0; i < views.size(); i += ViewsPerCall(*world.teacher)) {
+    const auto batch = views.subspan(i, std::min<size_t>(ViewsPerCall(*world.teacher), views.size() - i));
+    Require(world.teacher->Run(batch, levels).status());
+  }
+  return watch.Elapsed();
+}
 
 double Precompute(World& world, SetDescription description, const std::string& cache_folder) {
   const OpenedCache cache = Require(OpenCache(cache_folder, {.create = true}));

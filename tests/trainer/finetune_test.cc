@@ -117,6 +117,44 @@ TEST_F(FinetuneTest, LearnsAndTheModelIsEvaluatedAndExported) {
   }
 }
 
+TEST_F(FinetuneTest, InHalfPrecisionItLearnsLeavesOverflowsOutAndGoesOnToTheBit) {
+  FinetuneOptions options = Options("whole");
+  options.run.precision = "f16";
+  options.run.mix = {};
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const LabelledSummary summary, Finetune(options));
+  EXPECT_GT(summary.test->top1(), 0.9);
+  for (const std::string& line : Metrics("whole")) {
+    const Json json = Json::parse(line);
+    if (json.contains("loss")) EXPECT_TRUE(json.contains("loss_scale")) << line;
+  }
+  options.run.out = Path("parts");
+  options.run.test_images.clear();
+  options.run.steps = 9;
+  ASSERT_THAT(Finetune(options).status(), IsOk());
+  // A scale of 2^100 makes the next gradients overflow: the update is left out, and the scale halved.
+  const std::string path = Path("parts/checkpoint-9.safetensors");
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(Checkpoint checkpoint, ReadCheckpoint(path));
+  const std::string scaler = checkpoint.values.at("loss_scale");
+  options.run.steps = 0;
+  ASSERT_THAT(Finetune(options).status(), IsOk());
+  EXPECT_TRUE(Bytes("whole/model.safetensors") == Bytes("parts/model.safetensors"));
+
+  std::filesystem::create_directories(Path("overflow"));
+  Json large = Json::parse(scaler);
+  large["scale"] = DecimalText(0x1p100);
+  checkpoint.values["loss_scale"] = large.dump();
+  ASSERT_THAT(WriteCheckpoint(Path("overflow"), checkpoint), IsOk());
+  options.run.out = Path("overflow");
+  options.run.steps = 10;
+  ASSERT_THAT(Finetune(options).status(), IsOk());
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const Checkpoint after,
+                                  ReadCheckpoint(Path("overflow/checkpoint-10.safetensors")));
+  for (const auto& [name, tensor] : checkpoint.weights)
+    EXPECT_TRUE(at::equal(tensor, after.weights.at(name))) << name;
+  EXPECT_EQ(Json::parse(after.values.at("loss_scale"))["scale"], DecimalText(0x1p99));
+  EXPECT_EQ(Json::parse(Bytes("overflow/summary.json"))["skipped_updates"], 1);
+}
+
 TEST_F(FinetuneTest, ARunInPartsIsThatOfOnePartToTheBit) {
   FinetuneOptions options = Options("whole");
   options.run.epochs = 4;
@@ -265,7 +303,7 @@ TEST_F(FinetuneTest, OptionsOutOfRangeNameTheirFlag) {
   EXPECT_THAT(refusal([](FinetuneOptions& o) { o.run.mix.mixup_alpha = -1; }), is("--mixup"));
   EXPECT_THAT(refusal([](FinetuneOptions& o) { o.run.rand_augment = "auto"; }), is("--rand-augment"));
   EXPECT_THAT(refusal([](FinetuneOptions& o) { o.run.warmup_epochs = 8; }), is("--warmup-epochs"));
-  EXPECT_THAT(refusal([](FinetuneOptions& o) { o.run.precision = "f16"; }), is("--precision"));
+  EXPECT_THAT(refusal([](FinetuneOptions& o) { o.run.precision = "f8"; }), is("--precision"));
   EXPECT_THAT(refusal([](FinetuneOptions& o) { o.run.accumulate = 17; }), is("--accumulate"));
 }
 

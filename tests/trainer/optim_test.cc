@@ -10,9 +10,9 @@
 #include "tests/testing/status_matchers.h"
 #include "trainer/model/vit_init.h"
 #include "trainer/optim/gradients.h"
+#include "trainer/optim/precision.h"
 #include "trainer/optim/schedule.h"
 #include "trainer/optim/weight_average.h"
-#include "trainer/pretrain/precision.h"
 
 namespace afterimage::trainer {
 namespace {

@@ -6,10 +6,27 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/identity/canonical_spec.h"
 #include "trainer/checkpoint/checkpoint.h"
-#include "trainer/pretrain/run_config.h"
 
 namespace afterimage::trainer {
+namespace {
+
+// The student's, as a checkpoint of `pretrain` describes it.
+absl::StatusOr<VitConfig> VitOfPretrainConfig(const std::string& config) {
+  const Json json = Json::parse(config, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return absl::DataLossError("the configuration is no JSON object");
+  VitConfig vit;
+  AFTERIMAGE_ASSIGN_OR_RETURN(vit.image_size, IntegerField(json, "image_size"));
+  AFTERIMAGE_ASSIGN_OR_RETURN(vit.patch_size, IntegerField(json, "patch_size"));
+  AFTERIMAGE_ASSIGN_OR_RETURN(vit.width, IntegerField(json, "width"));
+  AFTERIMAGE_ASSIGN_OR_RETURN(vit.depth, IntegerField(json, "depth"));
+  AFTERIMAGE_ASSIGN_OR_RETURN(vit.heads, IntegerField(json, "heads"));
+  vit.mlp_width = 4 * vit.width;
+  return vit;
+}
+
+}  // namespace
 
 absl::StatusOr<std::string> CheckpointFile(const std::string& path) {
   if (!std::filesystem::is_directory(path)) return path;
@@ -42,7 +59,7 @@ absl::StatusOr<VitWeights> NetworkOfCheckpoint(const std::string& path, Exported
     if (!absl::StartsWith(name, "align.")) weights.parameters[name] = tensor;
   }
   if (of_pretrain) {
-    AFTERIMAGE_ASSIGN_OR_RETURN(weights.config, VitOfRunConfig(read.values["config"]));
+    AFTERIMAGE_ASSIGN_OR_RETURN(weights.config, VitOfPretrainConfig(read.values["config"]));
   } else {
     AFTERIMAGE_RETURN_IF_ERROR(WithContext(ReadNetworkText(read.values[kNetworkValue], weights), file));
   }

@@ -47,9 +47,8 @@ absl::Status CheckLabelledOptions(const LabelledOptions& options) {
     return refuse("--ema ", options.ema, ": a decay is in [0, 1); 0 = no average is kept");
   if (options.export_dtype != "f32" && options.export_dtype != "f16")
     return refuse("unknown export type \"", options.export_dtype, "\": f32 and f16 are known");
-  AFTERIMAGE_ASSIGN_OR_RETURN(const Precision precision, ParsePrecision(options.precision));
-  if (precision == Precision::kF16) return refuse("--precision f16 is of `pretrain`; f32 and bf16 are here");
-  return absl::OkStatus();
+  const absl::Status precision = ParsePrecision(options.precision).status();
+  return precision.ok() ? precision : WithContext(precision, "--precision");
 }
 
 Json LabelledConfig(const LabelledOptions& options) {

@@ -11,8 +11,8 @@
 #include "core/view/view_spec.h"
 #include "trainer/data/augment/mix.h"
 #include "trainer/data/labelled_view_loader.h"
+#include "trainer/optim/precision.h"
 #include "trainer/optim/schedule.h"
-#include "trainer/pretrain/precision.h"
 #include "trainer/run/step_interval.h"
 
 namespace afterimage::trainer {

@@ -118,7 +118,7 @@ absl::StatusOr<float> LabelledRun::Gradients(const LabelledBatch& batch) {
         logits = task_.model->TrainingLogits(inputs.narrow(0, begin, count), begin);
       }
       const at::Tensor loss = SoftCrossEntropy(logits, targets.narrow(0, begin, count), size);
-      loss.backward();
+      (state_.scaler.has_value() ? state_.scaler->Scaled(loss) : loss).backward();
       sum = sum.defined() ? sum + loss.detach() : loss.detach();
     }
     return sum.item<float>();
@@ -151,9 +151,19 @@ absl::Status LabelledRun::TrainOneStep() {
   AFTERIMAGE_ASSIGN_OR_RETURN(const float loss, Gradients(batch));
   if (!std::isfinite(loss)) return NotFinite("loss", batch);
 
-  // 4. Clipping, update, average.
+  // 4. Clipping, update, average; none where gradients overflowed in half precision.
   std::optional<double> norm;
+  bool overflow = false;
   const absl::Status updated = RunTorch([&]() -> absl::Status {
+    if (state_.scaler.has_value()) {
+      overflow = !state_.scaler->Unscale(task_.model->parameters());
+      if (overflow && state_.scaler->exhausted()) return NotFinite("norm of the gradients", batch);
+      state_.scaler->Update(!overflow);
+    }
+    if (overflow) {
+      DropGradients(task_.model->parameters());
+      return absl::OkStatus();
+    }
     if (options_.clip_grad > 0) norm = ClipGradients(task_.model->parameters(), options_.clip_grad);
     if (!std::isfinite(norm.value_or(0))) return NotFinite("norm of the gradients", batch);
     task_.optimizer->Step(lr);
@@ -171,7 +181,9 @@ absl::Status LabelledRun::TrainOneStep() {
                   .images_per_second = clock_.step_images_per_second(),
                   .wait_share = clock_.step_wait_share(),
                   .num_samples = static_cast<uint64_t>(batch.inputs.size(0)),
-                  .gradient_norm = norm});
+                  .gradient_norm = norm,
+                  .loss_scale = state_.scaler.has_value() ? state_.scaler->scale() : 0,
+                  .overflow = overflow});
   records_->FlushNowAndThen();
   messages_.Print(*progress_);
   ++state_.step;

@@ -11,7 +11,7 @@
 #include "core/base/files.h"
 #include "core/base/status_macros.h"
 #include "trainer/checkpoint/checkpoint_network.h"
-#include "trainer/pretrain/run_config.h"
+#include "trainer/checkpoint/same_config.h"
 
 namespace afterimage::trainer {
 namespace {
@@ -31,6 +31,7 @@ LabelledState::LabelledState(const LabelledOptions& options, const LabelledTask&
     : options_(options), task_(task) {
   if (options.ema > 0) average.emplace(task.model->parameters(), options.ema);
   precision = ParsePrecision(options.precision).value_or(Precision::kF32);  // checked with the options
+  if (precision == Precision::kF16) scaler.emplace();
 }
 
 absl::Status LabelledState::CheckSameRun(const std::string& path, const std::string& config_before) const {
@@ -55,6 +56,11 @@ absl::Status LabelledState::GoOn() {
   AFTERIMAGE_RETURN_IF_ERROR(WithContext(task_.optimizer->LoadState(checkpoint.optimizer), *path));
   if (average.has_value()) {
     AFTERIMAGE_RETURN_IF_ERROR(WithContext(CopyParameters(checkpoint.average, average->values()), *path));
+  }
+  if (scaler.has_value()) {
+    const absl::StatusOr<LossScaler> read = LossScaler::Parse(values[kLossScaleValue]);
+    if (!read.ok()) return WithContext(read.status(), *path);
+    scaler = *read;
   }
   step = checkpoint.step;
   const bool complete = absl::SimpleAtod(values["elapsed_seconds"], &elapsed_before_) &&
@@ -89,6 +95,7 @@ Checkpoint LabelledState::ToCheckpoint() const {
                        {"best_top1_count", absl::StrCat(best_top1_count)},
                        {"num_test_images", absl::StrCat(num_test_images)},
                        {"threads", absl::StrCat(at::get_num_threads())}};
+  if (scaler.has_value()) checkpoint.values[kLossScaleValue] = scaler->Serialize();
   // Of a frozen network only the head is here: model.safetensors has the whole.
   const VitWeights network = task_.model->Network(checkpoint.weights);
   if (network.parameters.size() == checkpoint.weights.size()) {
@@ -141,6 +148,7 @@ absl::Status LabelledState::WriteSummary(const LabelledSummary& summary, double 
   }
   report["images_per_second"] = images_per_second;
   report["wait_share"] = wait_share;
+  if (scaler.has_value()) report["skipped_updates"] = scaler->num_skipped();
   report["threads"] = at::get_num_threads();
   report["device"] = options_.device;
   report["stopped"] = summary.stopped;

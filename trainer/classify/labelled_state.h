@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/classify/labelled_run.h"
+#include "trainer/optim/loss_scaler.h"
 #include "trainer/optim/weight_average.h"
 
 namespace afterimage::trainer {
@@ -39,6 +40,7 @@ class LabelledState {
   uint64_t step = 0;  // steps done
   std::optional<WeightAverage> average;
   Precision precision = Precision::kF32;
+  std::optional<LossScaler> scaler;  // with Precision::kF16
   double warmup_ended = -1;   // seconds; with a duration only
   uint64_t evaluated_at = 0;  // steps done at the last evaluation
   uint64_t best_at = 0;       // at the best one; 0 = none yet

@@ -17,6 +17,7 @@ void AddProbeCommand(CLI::App& app, CommandBody& chosen);
 void AddEvaluateCommand(CLI::App& app, CommandBody& chosen);
 void AddSuperviseCommand(CLI::App& app, CommandBody& chosen);
 void AddPretrainCommand(CLI::App& app, CommandBody& chosen);
+void AddValidateCommand(CLI::App& app, CommandBody& chosen);
 void AddRecipesCommand(CLI::App& app, CommandBody& chosen);
 void AddKnnCommand(CLI::App& app, CommandBody& chosen);
 void AddExportCommand(CLI::App& app, CommandBody& chosen);

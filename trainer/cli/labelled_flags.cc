@@ -120,9 +120,9 @@ void AddPartsFlags(CLI::App& command, LabelledOptions& o) {
       ->capture_default_str()
       ->check(CLI::Range(0.0, 0.999999))
       ->group(kRecipeGroup);
-  command.add_option("--precision", o.precision, "of matrix products: f32 or bf16")
+  command.add_option("--precision", o.precision, "of matrix products: f32, bf16 or f16")
       ->capture_default_str()
-      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->check(CLI::IsMember({"f32", "bf16", "f16"}))
       ->group(kRecipeGroup);
 }
 

@@ -6,6 +6,7 @@
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
 #include "trainer/cli/command.h"
+#include "trainer/cli/feature_flags.h"
 #include "trainer/cli/interval_flag.h"
 #include "trainer/cli/rank_flags.h"
 #include "trainer/cli/recipe_flags.h"
@@ -45,81 +46,6 @@ int Run(PretrainOptions options, const RankArguments& arguments) {
   return summary->stopped ? StoppedExitStatus() : 0;
 }
 
-void AddInputFlags(CLI::App& command, FeatureInputOptions& input,
-                   const std::shared_ptr<PretrainOptions>& options) {
-  const char* const group = "Features";
-  command
-      .add_option("--cache", input.cache,
-                  "address of a cache: a folder, unix:PATH or grpc://host:port; nothing else is needed")
-      ->group(group);
-  command
-      .add_option(
-          "--set", input.sets,
-          "alias or id, where the cache has more than one set; again for each further teacher (pixels and "
-          "masks are the first one's)")
-      ->allow_extra_args(false)
-      ->delimiter(',')
-      ->group(group);
-  command
-      .add_option("--manifest", input.manifest, "name or digest, where the set has more than one data set")
-      ->group(group);
-  command
-      .add_option("--teacher", input.teacher.weights,
-                  "run this teacher (docs/teachers.md) inside the step instead of reading a cache")
-      ->group(group);
-  command
-      .add_option("--images", input.images,
-                  "the pictures: with --teacher, or where the cache holds no pixels")
-      ->group(group);
-  command
-      .add_option("--images-limit", input.images_limit,
-                  "take the first so many pictures, as precompute's --limit (0 = all)")
-      ->group(group);
-  command
-      .add_option("--like", input.like,
-                  "with --teacher: a cache whose set says views, levels, codec and masks")
-      ->group(group);
-  command.add_option("--view-seeds", input.view_seeds, "K: views per picture; 0 = all that the set has")
-      ->group(group);
-  command.add_flag("--fresh", input.fresh, "with --teacher: a new view in every epoch")->group(group);
-  command.add_option("--teacher-heads", input.teacher.num_heads, "where the weights do not tell")
-      ->group(group);
-  for (const auto& [flag, target, help] :
-       {std::tuple{"--teacher-family", &input.teacher.family, "instead of recognising it (docs/teachers.md)"},
-        {"--teacher-prefix", &input.teacher.prefix, "look only at tensors whose names begin so"},
-        {"--teacher-activation", &input.teacher.activation,
-         "gelu or quick_gelu, where the weights do not tell"},
-        {"--teacher-eps", &input.teacher.layer_norm_eps, "LayerNorm eps, likewise"},
-        {"--teacher-mean", &input.teacher.mean, "pixel mean in [0, 1]: three decimals, comma-separated"},
-        {"--teacher-std", &input.teacher.std, "pixel standard deviation, likewise"}}) {
-    command.add_option(flag, *target, help)->group(group);
-  }
-  command
-      .add_option("--teacher-input-size", input.teacher.input_size,
-                  "side of a live teacher's input, to which each view is resized (0 = the view's)")
-      ->group(group);
-  command
-      .add_option("--view-size", input.teacher.image_size,
-                  "side of a live teacher's views (0 = the teacher's own)")
-      ->group(group);
-  command.add_option("--micro-batch", input.teacher.micro_batch, "of a live teacher")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber)
-      ->group(group);
-  command
-      .add_option_function<std::string>(
-          "--miss",
-          [options](const std::string& policy) {
-            options->miss = policy == "skip" ? MissPolicy::kSkip : MissPolicy::kFail;
-          },
-          "what becomes of records that are missing or damaged: fail or skip (fail)")
-      ->check(CLI::IsMember({"fail", "skip"}))
-      ->group(group);
-  command.add_option("--credit-bytes", options->credit_bytes, "read-ahead")
-      ->capture_default_str()
-      ->group(group);
-}
-
 // A flag's "A" or "A:B", each from 0 to `high`.
 LinearRange Range(const std::string& flag, const std::string& text, double high) {
   const absl::StatusOr<LinearRange> range = ParseLinearRange(text, 0.0, high);
@@ -141,20 +67,7 @@ void AddRecipeFlags(CLI::App& command, PretrainOptions& o) {
           [&o](const std::string& text) { o.input.mask_ratio = Range("--mask-ratio", text, 0.999); },
           "share of the patches that the student does not see (0.7); A:B goes from A to B over the epochs")
       ->group(group);
-  command
-      .add_option_function<std::string>(
-          "--mask-type",
-          [&o](const std::string& type) {
-            o.input.no_mask = type == "none";
-            if (type == "attention") o.input.mask_type = MaskSpec::Type::kAttention;
-            if (type == "random") o.input.mask_type = MaskSpec::Type::kRandom;
-          },
-          "attention, random or none (attention)")
-      ->check(CLI::IsMember({"attention", "random", "none"}))
-      ->group(group);
-  command.add_option("--mask-seed", o.input.mask_seed, "other masks of the same views")
-      ->capture_default_str()
-      ->group(group);
+  AddMaskFlags(command, o.input, group);
   command
       .add_option_function<std::string>(
           "--min-area", [&o](const std::string& text) { o.input.min_area = Range("--min-area", text, 1.0); },
@@ -241,7 +154,7 @@ void AddPretrainCommand(CLI::App& app, CommandBody& chosen) {
   auto rank_arguments = std::make_shared<RankArguments>();
   command->add_option("--out", o.out,
                       "folder of the run: checkpoints, metrics.jsonl, config.json, summary.json");
-  AddInputFlags(*command, o.input, options);
+  AddFeatureFlags(*command, o);
   AddRecipeFlags(*command, o);
   command->add_option("--steps", o.steps, "end at this step; the schedule stays that of --epochs")
       ->check(CLI::PositiveNumber);

@@ -226,8 +226,8 @@ absl::StatusOr<RankLaunch> FindLaunch(const RankFlags& flags,
   }
   if (launch.num_ranks > 1 && launch.host.empty()) {
     return absl::InvalidArgumentError(
-        absl::StrCat(launch.origin, " starts ", launch.num_ranks,
-                     " ranks and does not say where they meet: give all of them --rendezvous HOST:PORT with "
+        absl::StrCat(launch.origin, ": nothing says where the ", launch.num_ranks,
+                     " ranks meet: give all of them --rendezvous HOST:PORT with "
                      "rank 0's host and a free port there, or set MASTER_ADDR and MASTER_PORT"));
   }
   return launch;

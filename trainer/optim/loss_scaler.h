@@ -12,6 +12,9 @@
 
 namespace afterimage::trainer {
 
+// Under this name a checkpoint keeps the scaler among its values.
+inline constexpr char kLossScaleValue[] = "loss_scale";
+
 // As PyTorch's GradScaler with its defaults: the factor begins at 65536, doubles after 2000 updates in a row
 // without overflow, and halves where gradients overflow; that update is left out. Powers of two throughout,
 // so that scaling changes no finite bit. All of it goes into checkpoints. Not thread-safe.

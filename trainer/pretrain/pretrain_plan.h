@@ -14,8 +14,8 @@
 #include "trainer/data/feature_input.h"
 #include "trainer/loss/alignment_loss.h"
 #include "trainer/model/alignment.h"
+#include "trainer/optim/precision.h"
 #include "trainer/optim/schedule.h"
-#include "trainer/pretrain/precision.h"
 #include "trainer/pretrain/pretrainer.h"
 
 namespace afterimage::trainer {

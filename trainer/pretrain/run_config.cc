@@ -1,28 +1,19 @@
 #include "trainer/pretrain/run_config.h"
 
-#include <set>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/status_macros.h"
+#include "trainer/checkpoint/same_config.h"
 #include "trainer/model/vit_init.h"
 
 namespace afterimage::trainer {
 namespace {
 
-constexpr char kRemedy[] = "; give the same, another --out, or --no-resume";
-
-// What runs did before there was a key for it: checkpoints from then lack these.
-const Json& BeforeTheKey() {
-  static const auto* const values =
-      new Json{{"accumulate", 1}, {"clip_grad", "0"}, {"ema", "0"}, {"precision", "f32"}};
-  return *values;
-}
-
 absl::Status Differs(absl::string_view what, absl::string_view before, absl::string_view now) {
   return absl::FailedPreconditionError(
-      absl::StrCat("the checkpoint has another ", what, ": ", before, ", this run ", now, kRemedy));
+      absl::StrCat("the checkpoint has another ", what, ": ", before, ", this run ", now, kOtherRunRemedy));
 }
 
 }  // namespace
@@ -89,40 +80,6 @@ Json RunConfig(const PretrainOptions& options, const VitConfig& vit, size_t num_
   if (num_teachers > 1)
     config["teacher_weights"] = options.teacher_weights.empty() ? "mean" : options.teacher_weights;
   return config;
-}
-
-absl::StatusOr<VitConfig> VitOfRunConfig(const std::string& config) {
-  const Json json = Json::parse(config, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return absl::DataLossError("the configuration is no JSON object");
-  VitConfig vit;
-  AFTERIMAGE_ASSIGN_OR_RETURN(vit.image_size, IntegerField(json, "image_size"));
-  AFTERIMAGE_ASSIGN_OR_RETURN(vit.patch_size, IntegerField(json, "patch_size"));
-  AFTERIMAGE_ASSIGN_OR_RETURN(vit.width, IntegerField(json, "width"));
-  AFTERIMAGE_ASSIGN_OR_RETURN(vit.depth, IntegerField(json, "depth"));
-  AFTERIMAGE_ASSIGN_OR_RETURN(vit.heads, IntegerField(json, "heads"));
-  vit.mlp_width = 4 * vit.width;
-  return vit;
-}
-
-absl::Status CheckSameConfig(const std::string& before, const Json& now) {
-  const Json old = Json::parse(before, nullptr, /*allow_exceptions=*/false);
-  if (!old.is_object()) return absl::DataLossError("the configuration is no JSON object");
-  std::set<std::string> keys;
-  for (const Json* const config : {&old, &now}) {
-    for (const auto& [key, unused] : config->items()) keys.insert(key);
-  }
-  const auto text = [](const Json& config, const std::string& key) -> std::string {
-    if (config.contains(key)) return config[key].dump();
-    return BeforeTheKey().contains(key) ? BeforeTheKey()[key].dump() : "absent";
-  };
-  std::vector<std::string> differences;
-  for (const std::string& key : keys) {
-    if (text(old, key) == text(now, key)) continue;
-    differences.push_back(absl::StrCat("\"", key, "\": ", text(old, key), ", this run ", text(now, key)));
-  }
-  if (differences.empty()) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("the checkpoint has another configuration: ", absl::StrJoin(differences, "; "), kRemedy));
 }
 
 absl::Status CheckSameData(const StepToken& before, const StepToken& now) {

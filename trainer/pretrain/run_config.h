@@ -24,12 +24,7 @@ absl::StatusOr<VitConfig> StudentConfig(const PretrainOptions& options, int64_t 
 // All that must be equal where a run goes on: architecture, method, optimiser, schedule, seed. Not: where it
 // ends, how often it saves, threads, addresses.
 Json RunConfig(const PretrainOptions& options, const VitConfig& vit, size_t num_teachers);
-// The architecture of a RunConfig, for `export`.
-absl::StatusOr<VitConfig> VitOfRunConfig(const std::string& config);
-
-// FailedPrecondition names every key that differs, with both values, and what to do.
-absl::Status CheckSameConfig(const std::string& before, const Json& now);
-// The same for features, set, order and batch.
+// FailedPrecondition where features, set, order or batch differ: what, both values, and what to do.
 absl::Status CheckSameData(const StepToken& before, const StepToken& now);
 
 }  // namespace afterimage::trainer

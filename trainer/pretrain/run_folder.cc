@@ -9,6 +9,7 @@
 #include "core/base/files.h"
 #include "core/base/status_macros.h"
 #include "trainer/checkpoint/checkpoint.h"
+#include "trainer/checkpoint/same_config.h"
 #include "trainer/distributed/agreement.h"
 #include "trainer/pretrain/run_config.h"
 

@@ -16,12 +16,6 @@
 #include "trainer/optim/gradients.h"
 
 namespace afterimage::trainer {
-namespace {
-
-constexpr char kLossScaleKey[] = "loss_scale";  // of a checkpoint's values
-
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<TrainStep>> TrainStep::Create(const PretrainPlan& plan,
                                                              Communicator* communicator, StepTrace* trace) {
   AFTERIMAGE_ASSIGN_OR_RETURN(Student student, Student::Create(plan.vit, plan.alignments, plan.options.seed));
@@ -150,25 +144,36 @@ absl::StatusOr<at::Tensor> TrainStep::PredictHighest(const at::Tensor& pixels,
   });
 }
 
+absl::StatusOr<float> TrainStep::LossOf(const TrainingBatch& batch) const {
+  return RunTorch([&] {
+    const c10::NoGradGuard no_grad;
+    return Loss(batch, 0, batch.size, /*drop_path=*/{}).item<float>();
+  });
+}
+
 void TrainStep::Fill(Checkpoint& checkpoint) const {
   checkpoint.weights = student_.parameters();
   checkpoint.optimizer = optimizer_.State();
   if (average_.has_value()) checkpoint.average = average_->values();
-  if (scaler_.has_value()) checkpoint.values[kLossScaleKey] = scaler_->Serialize();
+  if (scaler_.has_value()) checkpoint.values[kLossScaleValue] = scaler_->Serialize();
 }
 
 absl::Status TrainStep::Load(const Checkpoint& checkpoint) {
-  AFTERIMAGE_RETURN_IF_ERROR(CopyParameters(checkpoint.weights, student_.parameters()));
+  AFTERIMAGE_RETURN_IF_ERROR(LoadWeights(checkpoint.weights));
   if (average_.has_value()) {
     AFTERIMAGE_RETURN_IF_ERROR(
         WithContext(CopyParameters(checkpoint.average, average_->values()), "average of the weights"));
   }
   if (scaler_.has_value()) {
-    const auto scale = checkpoint.values.find(kLossScaleKey);
+    const auto scale = checkpoint.values.find(kLossScaleValue);
     if (scale == checkpoint.values.end()) return absl::InvalidArgumentError("the loss scale is missing");
     AFTERIMAGE_ASSIGN_OR_RETURN(scaler_, LossScaler::Parse(scale->second));
   }
   return optimizer_.LoadState(checkpoint.optimizer);
+}
+
+absl::Status TrainStep::LoadWeights(const ParameterMap& weights) {
+  return CopyParameters(weights, student_.parameters());
 }
 
 }  // namespace afterimage::trainer

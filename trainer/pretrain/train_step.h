@@ -55,10 +55,15 @@ class TrainStep {
   // of the highest level, float [B, 1 + n, D] on the CPU.
   absl::StatusOr<at::Tensor> PredictHighest(const at::Tensor& pixels, const at::Tensor& visible) const;
 
+  // The loss of a batch that is not empty, without drop path and without gradients.
+  absl::StatusOr<float> LossOf(const TrainingBatch& batch) const;
+
   // Weights, their average and the optimiser's state, sharing memory; of `values` the loss scale.
   void Fill(Checkpoint& checkpoint) const;
   // InvalidArgument names what is missing, extra or of another shape.
   absl::Status Load(const Checkpoint& checkpoint);
+  // The weights alone, likewise.
+  absl::Status LoadWeights(const ParameterMap& weights);
 
  private:
   TrainStep(const PretrainPlan& plan, Student student, Communicator* communicator, StepTrace* trace);

@@ -1,4 +1,4 @@
-#include "trainer/pretrain/precision.h"
+#include "trainer/optim/precision.h"
 
 #include <ATen/autocast_mode.h>
 
