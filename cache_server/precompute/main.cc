@@ -61,6 +61,7 @@ void PrintSummary(const PrecomputeOptions& options, const Digest256& set_id, con
                       {"bytes", report.bytes},
                       {"seconds", seconds},
                       {"teacher_busy_seconds", absl::ToDoubleSeconds(report.teacher_busy)},
+                      {"fallback_planes", report.fallback_planes},
                       {"duplicates_equal", report.duplicates_equal},
                       {"duplicates_different", report.duplicates_different},
                       {"units_lost", report.units_lost}}
@@ -74,6 +75,12 @@ void PrintSummary(const PrecomputeOptions& options, const Digest256& set_id, con
                                report.failed, report.units, HumanBytes(report.bytes), HumanDuration(report.elapsed),
                                seconds > 0 ? 100 * absl::ToDoubleSeconds(report.teacher_busy) / seconds : 0.0);
   if (report.failed > 0) std::cout << "          list them: afterimage info --cache " << options.cache << " --failures\n";
+  if (report.fallback_planes > 0) {
+    std::cout << absl::StrFormat(
+        "WARNING   %d planes did not fit the profile and are stored as f16: has teacher or preprocessing "
+        "changed since it was calibrated?\n",
+        report.fallback_planes);
+  }
   if (report.duplicates_different > 0) {
     std::cout << absl::StrFormat("WARNING   %d records were computed twice with different bits: the teacher is not deterministic\n",
                                  report.duplicates_different);
@@ -92,6 +99,17 @@ absl::Status OpenImportanceSource(const PrecomputeOptions& options, const Opened
   return absl::OkStatus();
 }
 
+// Null without --profile.
+absl::StatusOr<std::shared_ptr<const FeatureProfile>> FindProfile(const PrecomputeOptions& options) {
+  if (options.profile.empty()) return nullptr;
+  if (options.codec != CodecName(Codec::kI8x)) {
+    return absl::InvalidArgumentError(absl::StrCat("--profile belongs to --codec ", CodecName(Codec::kI8x),
+                                                   ", and --codec is ", options.codec));
+  }
+  AFTERIMAGE_ASSIGN_OR_RETURN(const OpenedCache cache, OpenCache(options.cache));
+  return ResolveProfile(*cache.catalog, options.profile);
+}
+
 absl::Status Run(PrecomputeOptions options) {
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   const int threads = options.threads > 0 ? options.threads : std::max(1, cores / 2);
@@ -102,8 +120,9 @@ absl::Status Run(PrecomputeOptions options) {
   }
 
   // 1. What is asked for: teacher and set first, since what is wrong with them shows at once; then the images.
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::shared_ptr<const FeatureProfile> profile, FindProfile(options));
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::unique_ptr<TeacherRunner> teacher, TeacherRunner::Load(options.teacher));
-  AFTERIMAGE_ASSIGN_OR_RETURN(SetDescription description, DescribeSet(options, *teacher));
+  AFTERIMAGE_ASSIGN_OR_RETURN(SetDescription description, DescribeSet(options, *teacher, profile.get()));
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::unique_ptr<ImageIndex> images, IndexImages(options, cores));
   const Manifest& manifest = images->manifest();
   if (images->source().size() != manifest.num_keys()) {
@@ -113,9 +132,13 @@ absl::Status Run(PrecomputeOptions options) {
 
   // 2. What it will cost.
   OpenedCache cache;
-  PlanInput plan_input{.description = description, .num_view_seeds = options.num_view_seeds,
-                       .planned_epochs = options.planned_epochs, .num_decode_threads = threads,
-                       .cache_folder = "", .records_present = 0};
+  PlanInput plan_input{.description = description,
+                       .profile = profile.get(),
+                       .num_view_seeds = options.num_view_seeds,
+                       .planned_epochs = options.planned_epochs,
+                       .num_decode_threads = threads,
+                       .cache_folder = "",
+                       .records_present = 0};
   if (absl::StatusOr<OpenedCache> opened = OpenCache(options.cache, cache_options); opened.ok()) {
     cache = *std::move(opened);
   } else if (!options.plan_only || !absl::IsNotFound(opened.status())) {

@@ -248,13 +248,22 @@ void PrecomputePipeline::EncodeLoop() {
       if (!taken.ok()) return Fail(WithContext(taken, "the set that importance is taken from"));
     }
     absl::StatusOr<std::string> block =
-        failed ? EncodeFailedBlock(task->failure) : EncodeForSet(description_, key, std::move(task->record));
+        failed ? EncodeFailedBlock(task->failure)
+               : EncodeForSet(description_, set_.store->profile(), key, std::move(task->record));
     if (!block.ok()) return Fail(WithContext(block.status(), absl::StrCat("encode ", key.ToString())));
+    if (description_.set.codec == Codec::kI8x) CountFallbackPlanes(*block);
     absl::StatusOr<bool> last = task->unit->Complete(task->index, *std::move(block), failed);
     if (!last.ok()) return Fail(WithContext(last.status(), absl::StrCat("write ", key.ToString())));
     ++records_computed_;
     if (*last) publish_queue_.Push(task->unit);
   }
+}
+
+void PrecomputePipeline::CountFallbackPlanes(const std::string& encoded) {
+  const absl::StatusOr<FeatureBlock> block = FeatureBlock::Parse(AsBytes(encoded));
+  if (!block.ok() || block->num_fallback_planes() == 0) return;
+  std::lock_guard lock(mutex_);
+  report_.fallback_planes += block->num_fallback_planes();
 }
 
 void PrecomputePipeline::PublishLoop() {

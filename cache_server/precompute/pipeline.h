@@ -37,6 +37,7 @@ struct PipelineReport {
   uint64_t failed = 0;
   uint64_t units = 0;
   uint64_t bytes = 0;
+  uint64_t fallback_planes = 0;  // of i8x, stored as f16; of every record that was encoded
   uint64_t duplicates_equal = 0;
   uint64_t duplicates_different = 0;
   uint64_t units_lost = 0;   // taken over by another worker after our lease expired
@@ -78,6 +79,7 @@ class PrecomputePipeline {
   void DecodeLoop();
   void TeacherLoop(Progress* progress);
   void EncodeLoop();
+  void CountFallbackPlanes(const std::string& encoded);
   void PublishLoop();
   void RenewLoop();
 

@@ -77,7 +77,8 @@ absl::StatusOr<Plan> MakePlan(const PlanInput& input, const ImageIndex& images, 
   Plan plan;
   double bytes = 0, pixel_bytes = 0;
   for (size_t i = 0; i < records.size(); ++i) {
-    AFTERIMAGE_ASSIGN_OR_RETURN(const std::string block, EncodeForSet(input.description, view_keys[i], records[i]));
+    AFTERIMAGE_ASSIGN_OR_RETURN(const std::string block,
+                                EncodeForSet(input.description, input.profile, view_keys[i], records[i]));
     bytes += static_cast<double>(block.size());
     AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock parsed, FeatureBlock::Parse(AsBytes(block)));
     if (parsed.has_pixels()) {

@@ -8,12 +8,14 @@
 #include "absl/time/time.h"
 #include "core/feature/feature_spec.h"
 #include "core/feature/image_index.h"
+#include "core/feature/profile.h"
 #include "core/vit/teacher_runner.h"
 
 namespace afterimage {
 
 struct PlanInput {
   SetDescription description;
+  const FeatureProfile* profile = nullptr;  // of its codec
   uint32_t num_view_seeds = 1;      // K
   uint32_t planned_epochs = 200;    // of one training run, for repeats and break-even
   int num_decode_threads = 1;

@@ -42,6 +42,29 @@ absl::StatusOr<ViewSpec> DescribeView(const PrecomputeOptions& options, uint32_t
   return view;
 }
 
+absl::Status TakeProfile(const PrecomputeOptions& options, const FeatureProfile* profile,
+                         const TeacherGeometry& geometry, SetSpec& set) {
+  if (profile == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("--codec ", options.codec,
+                                                   " needs --profile: make one with afterimage calibrate "
+                                                   "from a set of codec f16 (a part of the images will do)"));
+  }
+  if (profile->feature_id() != set.feature_id) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--profile ", options.profile, " is of feature id ", profile->feature_id().Hex(),
+                     ", this teacher with these views has ", set.feature_id.Hex(),
+                     ": calibrate on a set of the same teacher and views"));
+  }
+  for (const uint32_t level : set.levels) {
+    if (profile->FindLevel(level) != nullptr && profile->width() == geometry.width) continue;
+    return absl::FailedPreconditionError(absl::StrCat("--profile ", options.profile, " (",
+                                                      profile->digest().Hex(), ") has no level ", level,
+                                                      " of width ", geometry.width));
+  }
+  set.profile_digest = profile->digest();
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 void DeclarePrecomputeFlags(CLI::App& app, PrecomputeOptions& o) {
@@ -83,7 +106,12 @@ void DeclarePrecomputeFlags(CLI::App& app, PrecomputeOptions& o) {
                  "alias or id of another teacher's set in the same cache: masks are drawn from that teacher's importance (several teachers)");
   app.add_option("--pixels", o.pixels, "store the views' pixels, so that trainers need no images")
       ->check(CLI::IsMember({"raw", "none"}))->capture_default_str();
-  app.add_option("--codec", o.codec, "f16 or f32")->check(CLI::IsMember({"f16", "f32"}))->capture_default_str();
+  app.add_option("--codec", o.codec,
+                 "how values are stored: f16, bf16, f32, or i8x (one byte a value; needs --profile)")
+      ->check(CLI::IsMember({"f16", "bf16", "f32", "i8x"}))
+      ->capture_default_str();
+  app.add_option("--profile", o.profile,
+                 "for i8x: name or digest of a profile that afterimage calibrate has put into the cache");
 
   app.add_option("--name", o.name, "readable name for the set");
   app.add_option("--manifest-name", o.manifest_name, "readable name for the data set");
@@ -143,7 +171,8 @@ absl::StatusOr<uint64_t> ParseByteSize(const std::string& text) {
   return static_cast<uint64_t>(value * factor);
 }
 
-absl::StatusOr<SetDescription> DescribeSet(const PrecomputeOptions& options, const TeacherRunner& teacher) {
+absl::StatusOr<SetDescription> DescribeSet(const PrecomputeOptions& options, const TeacherRunner& teacher,
+                                           const FeatureProfile* profile) {
   SetDescription description;
   AFTERIMAGE_ASSIGN_OR_RETURN(const ViewSpec view, DescribeView(options, teacher.view_size()));
   description.feature = MakeFeatureSpec(teacher, view);
@@ -151,6 +180,8 @@ absl::StatusOr<SetDescription> DescribeSet(const PrecomputeOptions& options, con
   set.feature_id = description.feature.Id();
   AFTERIMAGE_ASSIGN_OR_RETURN(set.levels, ParseLevels(options.levels, teacher.geometry().num_levels));
   AFTERIMAGE_ASSIGN_OR_RETURN(set.codec, ParseCodec(options.codec));
+  if (NeedsProfile(set.codec))
+    AFTERIMAGE_RETURN_IF_ERROR(TakeProfile(options, profile, teacher.geometry(), set));
   set.pixels = options.pixels == "raw";
   if (options.tokens == "all") {
     set.token_policy = TokenPolicy::kAll;

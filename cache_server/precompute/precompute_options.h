@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/feature/feature_spec.h"
+#include "core/feature/profile.h"
 #include "core/vit/teacher_runner.h"
 
 namespace CLI {
@@ -31,6 +32,7 @@ struct PrecomputeOptions {
   std::string importance_from;      // a set; empty = the teacher's own
   std::string pixels = "raw";
   std::string codec = "f16";
+  std::string profile;  // of codec i8x: name, or digits of its digest
   std::string view = "random_resized_crop";
   uint32_t resize_shorter = 0;      // of view resize_center_crop; 0 = the view's side * 8 / 7
   double min_area = 0.2;
@@ -49,8 +51,11 @@ struct PrecomputeOptions {
 // Declares the flags. `options` must outlive the app.
 void DeclarePrecomputeFlags(CLI::App& app, PrecomputeOptions& options);
 
-// The set that the options ask for from this teacher. Layout is left at its default. InvalidArgument names the flag.
-absl::StatusOr<SetDescription> DescribeSet(const PrecomputeOptions& options, const TeacherRunner& teacher);
+// The set that the options ask for from this teacher. Layout is left at its default. InvalidArgument names
+// the flag. `profile`: what --profile names, null without it; FailedPrecondition where it is of another
+// feature id (both told) or lacks a level.
+absl::StatusOr<SetDescription> DescribeSet(const PrecomputeOptions& options, const TeacherRunner& teacher,
+                                           const FeatureProfile* profile = nullptr);
 
 // "top5", "all", or "8,10,12" -> ascending 1-based levels.
 absl::StatusOr<std::vector<uint32_t>> ParseLevels(const std::string& text, uint32_t num_levels);

@@ -16,7 +16,7 @@ namespace {
 constexpr size_t kPieceBytes = 1 << 20;
 constexpr size_t kFailuresPerMessage = 1000;
 
-// Joins the pieces of a message stream whose first message also names something.
+// Joins the pieces of a message stream whose first message may also name something.
 template <typename Request>
 absl::StatusOr<std::string> JoinPieces(grpc::ServerReader<Request>* reader, Request& first,
                                        uint64_t max_bytes) {
@@ -162,6 +162,35 @@ grpc::Status CatalogService::GetLabels(grpc::ServerContext*, const v1::GetLabels
     AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 manifest, DigestFromWire("manifest", request->manifest()));
     AFTERIMAGE_ASSIGN_OR_RETURN(LabelTable labels, catalog_->GetLabels(manifest));
     return SendPieces(labels.Serialize(), writer);
+  }());
+}
+
+grpc::Status CatalogService::PutProfile(grpc::ServerContext*, grpc::ServerReader<v1::BytesPiece>* reader,
+                                        v1::PutProfileResponse* response) {
+  return ToGrpcStatus([&]() -> absl::Status {
+    v1::BytesPiece first;
+    AFTERIMAGE_ASSIGN_OR_RETURN(std::string content, JoinPieces(reader, first, limits_.max_transfer_bytes));
+    AFTERIMAGE_ASSIGN_OR_RETURN(FeatureProfile profile, FeatureProfile::Parse(AsBytes(content)));
+    response->set_digest(DigestToWire(profile.digest()));
+    return catalog_->PutProfile(profile);
+  }());
+}
+
+grpc::Status CatalogService::GetProfile(grpc::ServerContext*, const v1::GetProfileRequest* request,
+                                        grpc::ServerWriter<v1::BytesPiece>* writer) {
+  return ToGrpcStatus([&]() -> absl::Status {
+    AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 digest, DigestFromWire("digest", request->digest()));
+    AFTERIMAGE_ASSIGN_OR_RETURN(std::shared_ptr<const FeatureProfile> profile, catalog_->GetProfile(digest));
+    return SendPieces(profile->Serialize(), writer);
+  }());
+}
+
+grpc::Status CatalogService::ListProfiles(grpc::ServerContext*, const v1::ListProfilesRequest*,
+                                          v1::ListProfilesResponse* response) {
+  return ToGrpcStatus([&]() -> absl::Status {
+    AFTERIMAGE_ASSIGN_OR_RETURN(std::vector<Digest256> digests, catalog_->ListProfiles());
+    for (const Digest256& digest : digests) response->add_digests(DigestToWire(digest));
+    return absl::OkStatus();
   }());
 }
 

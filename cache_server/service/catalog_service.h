@@ -39,6 +39,13 @@ class CatalogService final : public v1::Catalog::Service {
   grpc::Status GetLabels(grpc::ServerContext*, const v1::GetLabelsRequest* request,
                          grpc::ServerWriter<v1::BytesPiece>* writer) override;
 
+  grpc::Status PutProfile(grpc::ServerContext*, grpc::ServerReader<v1::BytesPiece>* reader,
+                          v1::PutProfileResponse* response) override;
+  grpc::Status GetProfile(grpc::ServerContext*, const v1::GetProfileRequest* request,
+                          grpc::ServerWriter<v1::BytesPiece>* writer) override;
+  grpc::Status ListProfiles(grpc::ServerContext*, const v1::ListProfilesRequest*,
+                            v1::ListProfilesResponse* response) override;
+
   grpc::Status SetName(grpc::ServerContext*, const v1::SetNameRequest* request,
                        v1::SetNameResponse*) override;
   grpc::Status RemoveName(grpc::ServerContext*, const v1::RemoveNameRequest* request,

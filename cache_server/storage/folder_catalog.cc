@@ -70,6 +70,7 @@ absl::Status CreateCache(const fs::path& path) {
 FolderCatalog::FolderCatalog(const fs::path& path, FolderCatalogOptions options)
     : path_(path),
       manifests_(std::make_shared<ManifestFolder>(path / "manifests")),
+      profiles_(path / "profiles"),
       options_(std::move(options)) {}
 
 absl::StatusOr<std::unique_ptr<FolderCatalog>> FolderCatalog::Open(const fs::path& path,
@@ -90,6 +91,7 @@ absl::StatusOr<std::unique_ptr<FolderCatalog>> FolderCatalog::Open(const fs::pat
 
 absl::StatusOr<SetDescription> FolderCatalog::CreateSet(const SetDescription& description) {
   AFTERIMAGE_RETURN_IF_ERROR(description.Validate());
+  AFTERIMAGE_RETURN_IF_ERROR(ProfileOfSet(*this, description).status());
   const SetFolder folder(path_, description.set.Id());
   AFTERIMAGE_RETURN_IF_ERROR(CreateDirectories(folder.root()));
   AFTERIMAGE_RETURN_IF_ERROR(CreateFileExclusively(folder.spec(), description.Serialize()).status());
@@ -142,7 +144,8 @@ absl::StatusOr<std::shared_ptr<SetSession>> FolderCatalog::Session(const Digest2
 
 absl::StatusOr<OpenedSet> FolderCatalog::OpenSet(const Digest256& set_id, OpenMode mode) {
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::shared_ptr<SetSession> session, Session(set_id, mode));
-  OpenedSet opened{.id = set_id, .store = std::make_shared<RocksDbFeatureStore>(session)};
+  AFTERIMAGE_ASSIGN_OR_RETURN(auto profile, ProfileOfSet(*this, session->description()));
+  OpenedSet opened{.id = set_id, .store = std::make_shared<RocksDbFeatureStore>(session, std::move(profile))};
   if (mode == OpenMode::kContribute) {
     opened.ledger = std::make_shared<FolderUnitLedger>(session, manifests_);
     opened.publisher = std::make_shared<RocksDbUnitPublisher>(session, manifests_);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cache_server/storage/manifest_folder.h"
+#include "cache_server/storage/profile_folder.h"
 #include "cache_server/storage/set_inspection.h"
 #include "cache_server/storage/set_session.h"
 #include "core/feature/feature_catalog.h"
@@ -67,6 +68,12 @@ class FolderCatalog : public FeatureCatalog {
     return manifests_->GetLabels(manifest);
   }
 
+  absl::Status PutProfile(const FeatureProfile& profile) override { return profiles_.Put(profile); }
+  absl::StatusOr<std::shared_ptr<const FeatureProfile>> GetProfile(const Digest256& digest) override {
+    return profiles_.Get(digest);
+  }
+  absl::StatusOr<std::vector<Digest256>> ListProfiles() override { return profiles_.List(); }
+
   absl::Status SetName(const std::string& name, const Digest256& target, bool replace) override;
   absl::Status RemoveName(const std::string& name) override;
   absl::StatusOr<std::map<std::string, Digest256>> ListNames() override;
@@ -90,6 +97,7 @@ class FolderCatalog : public FeatureCatalog {
 
   const std::filesystem::path path_;
   const std::shared_ptr<ManifestFolder> manifests_;
+  ProfileFolder profiles_;
   std::mutex mutex_;
   FolderCatalogOptions options_;
   std::map<Digest256, std::weak_ptr<SetSession>> readers_;

@@ -20,7 +20,8 @@ absl::StatusOr<RecordResult> RocksDbFeatureStore::ReadRecord(const RecordKey& ke
   }
   if (!value.ok()) return WithContext(value.status(), absl::StrCat("record ", key.ToString()));
   const bool found = value->has_value();
-  return ResultFromStored(description(), key, found ? **value : PinnedBytes(), found, selection, mask);
+  return ResultFromStored(description(), key, found ? **value : PinnedBytes(), found, selection, mask,
+                          profile());
 }
 
 absl::Status RocksDbFeatureStore::Read(std::span<const RecordKey> keys, const Selection& selection,

@@ -13,9 +13,12 @@ namespace afterimage {
 // for the next claim.
 class RocksDbFeatureStore : public FeatureStore {
  public:
-  explicit RocksDbFeatureStore(std::shared_ptr<SetSession> session) : session_(std::move(session)) {}
+  // `profile`: null where the set's codec needs none.
+  RocksDbFeatureStore(std::shared_ptr<SetSession> session, std::shared_ptr<const FeatureProfile> profile)
+      : session_(std::move(session)), profile_(std::move(profile)) {}
 
   const SetDescription& description() const override { return session_->description(); }
+  const FeatureProfile* profile() const override { return profile_.get(); }
   absl::Status Read(std::span<const RecordKey> keys, const Selection& selection, const MaskChoice& mask,
                     const RecordSink& sink) override;
   absl::Status Refresh() override { return session_->Refresh(); }
@@ -25,6 +28,7 @@ class RocksDbFeatureStore : public FeatureStore {
                                           const MaskChoice& mask) const;
 
   const std::shared_ptr<SetSession> session_;
+  const std::shared_ptr<const FeatureProfile> profile_;
 };
 
 }  // namespace afterimage

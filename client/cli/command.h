@@ -15,10 +15,12 @@ namespace afterimage::cli {
 // A subcommand declares its flags on `app` and leaves what is to be run in `run`.
 using Runner = std::function<absl::Status()>;
 
+void AddCalibrateCommand(CLI::App& app, Runner& run);
 void AddInfoCommand(CLI::App& app, Runner& run);
 void AddGetCommand(CLI::App& app, Runner& run);
 void AddKeysCommand(CLI::App& app, Runner& run);
 void AddPictureCommand(CLI::App& app, Runner& run);
+void AddRecodeCommand(CLI::App& app, Runner& run);
 void AddVerifyCommand(CLI::App& app, Runner& run);
 void AddNamesCommand(CLI::App& app, Runner& run);
 

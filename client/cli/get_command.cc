@@ -72,7 +72,8 @@ absl::Status RunGet(const GetFlags& flags) {
   selection.levels = flags.levels;
   std::sort(selection.levels.begin(), selection.levels.end());
   AFTERIMAGE_ASSIGN_OR_RETURN(const PinnedBytes bytes, ReadOne(*selected.set.store, key, selection));
-  AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock block, FeatureBlock::Parse(bytes.bytes));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock block,
+                              FeatureBlock::Parse(bytes.bytes, selected.set.store->profile()));
   AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureRecord record, block.ToRecord());
 
   const ViewGeometry& g = record.geometry;

@@ -19,6 +19,8 @@ int main(int argc, char** argv) {
   afterimage::cli::AddPictureCommand(app, run);
   afterimage::cli::AddVerifyCommand(app, run);
   afterimage::cli::AddNamesCommand(app, run);
+  afterimage::cli::AddCalibrateCommand(app, run);
+  afterimage::cli::AddRecodeCommand(app, run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,4 +1,4 @@
-// afterimage names: readable names for sets and data sets.
+// afterimage names: readable names for sets, data sets and profiles.
 #include <iostream>
 #include <memory>
 
@@ -16,30 +16,35 @@ struct NamesFlags : SetFlags {
   bool replace = false;
 };
 
-// A set or manifest id, whole or its first digits, or a name that exists.
+// The id of a set, manifest or profile, whole or its first digits, or a name that exists.
 absl::StatusOr<Digest256> ResolveTarget(FeatureCatalog& catalog, const std::string& text) {
   if (absl::StatusOr<Digest256> whole = Digest256::FromHex(text); whole.ok()) return whole;
   std::vector<Digest256> found;
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<SetSummary> sets, catalog.ListSets());
-  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<Digest256> manifests, catalog.ListManifests());
+  AFTERIMAGE_ASSIGN_OR_RETURN(std::vector<Digest256> others, catalog.ListManifests());
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<Digest256> profiles, catalog.ListProfiles());
+  others.insert(others.end(), profiles.begin(), profiles.end());
   AFTERIMAGE_ASSIGN_OR_RETURN(const auto names, catalog.ListNames());
   if (const auto named = names.find(text); named != names.end()) return named->second;
   for (const SetSummary& set : sets) {
     if (text.size() >= 8 && set.id.Hex().starts_with(text)) found.push_back(set.id);
   }
-  for (const Digest256& manifest : manifests) {
-    if (text.size() >= 8 && manifest.Hex().starts_with(text)) found.push_back(manifest);
+  for (const Digest256& other : others) {
+    if (text.size() >= 8 && other.Hex().starts_with(text)) found.push_back(other);
   }
   if (found.size() == 1) return found.front();
   return absl::NotFoundError(absl::StrCat("'", text, "' is ", found.empty() ? "no" : "more than one",
-                                          " set or data set of this cache; give at least 8 digits of an id that `afterimage info` prints"));
+                                          " set, data set or profile of this cache; give at least 8 digits "
+                                          "of an id that `afterimage info` prints"));
 }
 
 absl::Status RunNames(const NamesFlags& flags) {
   AFTERIMAGE_ASSIGN_OR_RETURN(const OpenedCache cache, OpenCache(flags.cache));
   if (!flags.remove.empty()) return cache.catalog->RemoveName(flags.remove);
   if (!flags.name.empty()) {
-    if (flags.target.empty()) return absl::InvalidArgumentError("names --name NAME needs --target ID: the set or data set it stands for");
+    if (flags.target.empty())
+      return absl::InvalidArgumentError(
+          "names --name NAME needs --target ID: the set, data set or profile it stands for");
     AFTERIMAGE_ASSIGN_OR_RETURN(const Digest256 target, ResolveTarget(*cache.catalog, flags.target));
     return cache.catalog->SetName(flags.name, target, flags.replace);
   }
@@ -53,7 +58,8 @@ absl::Status RunNames(const NamesFlags& flags) {
 
 void AddNamesCommand(CLI::App& app, Runner& run) {
   auto flags = std::make_shared<NamesFlags>();
-  CLI::App* command = app.add_subcommand("names", "readable names of sets and data sets: list, give, remove");
+  CLI::App* command =
+      app.add_subcommand("names", "readable names of sets, data sets and profiles: list, give, remove");
   AddCacheFlag(*command, *flags);
   command->add_option("--name", flags->name, "the name to give");
   command->add_option("--target", flags->target, "what it stands for: an id, its first digits, or another name");

@@ -64,7 +64,8 @@ absl::Status RunPicture(const PictureFlags& flags) {
         std::cerr << "left out " << key.ToString() << ": " << bytes.status().message() << "\n";
         continue;
       }
-      AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock block, FeatureBlock::Parse(bytes->bytes));
+      AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock block,
+                                  FeatureBlock::Parse(bytes->bytes, selected.set.store->profile()));
       SheetEntry entry;
       entry.title = absl::StrCat(image.Hex().substr(0, 8), " seed ", seed);
       AFTERIMAGE_ASSIGN_OR_RETURN(entry.record, block.ToRecord());

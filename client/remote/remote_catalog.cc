@@ -102,9 +102,10 @@ absl::StatusOr<OpenedSet> RemoteCatalog::OpenSet(const Digest256& set_id, OpenMo
     return absl::DataLossError(absl::StrCat("the server at ", connection_->address(), " described set ",
                                             description.set.Id().Hex(), " when asked for ", set_id.Hex()));
   }
+  AFTERIMAGE_ASSIGN_OR_RETURN(auto profile, ProfileOfSet(*this, description));
   OpenedSet opened;
   opened.id = set_id;
-  opened.store = std::make_shared<RemoteFeatureStore>(connection_, set_id, description);
+  opened.store = std::make_shared<RemoteFeatureStore>(connection_, set_id, description, std::move(profile));
   if (mode == OpenMode::kContribute) {
     opened.ledger = std::make_shared<RemoteUnitLedger>(connection_, set_id);
     opened.publisher = std::make_shared<RemoteUnitPublisher>(connection_, set_id, description);
@@ -193,6 +194,43 @@ absl::StatusOr<LabelTable> RemoteCatalog::GetLabels(const Digest256& manifest) {
                                 return stub_->catalog->GetLabels(context, request);
                               }));
   return LabelTable::Parse(AsBytes(content));
+}
+
+absl::Status RemoteCatalog::PutProfile(const FeatureProfile& profile) {
+  return SendPieces<v1::BytesPiece, v1::PutProfileResponse>(
+      *connection_, profile.Serialize(),
+      [&](grpc::ClientContext* context, v1::PutProfileResponse* response) {
+        return stub_->catalog->PutProfile(context, response);
+      },
+      [](v1::BytesPiece&) {});
+}
+
+absl::StatusOr<std::shared_ptr<const FeatureProfile>> RemoteCatalog::GetProfile(const Digest256& digest) {
+  v1::GetProfileRequest request;
+  request.set_digest(DigestToWire(digest));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::string content,
+                              JoinPieces(*connection_, [&](grpc::ClientContext* context) {
+                                return stub_->catalog->GetProfile(context, request);
+                              }));
+  AFTERIMAGE_ASSIGN_OR_RETURN(FeatureProfile profile, FeatureProfile::Parse(AsBytes(content)));
+  if (profile.digest() != digest) {
+    return absl::DataLossError(absl::StrCat("the server at ", connection_->address(), " sent profile ",
+                                            profile.digest().Hex(), " when asked for ", digest.Hex()));
+  }
+  return std::make_shared<const FeatureProfile>(std::move(profile));
+}
+
+absl::StatusOr<std::vector<Digest256>> RemoteCatalog::ListProfiles() {
+  AFTERIMAGE_ASSIGN_OR_RETURN(
+      const auto response,
+      CallUnary<v1::ListProfilesResponse>(*connection_, *stub_->catalog, &v1::Catalog::Stub::ListProfiles,
+                                          v1::ListProfilesRequest()));
+  std::vector<Digest256> digests;
+  for (const std::string& bytes : response.digests()) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(const Digest256 digest, DigestFromWire("digests", bytes));
+    digests.push_back(digest);
+  }
+  return digests;
 }
 
 absl::Status RemoteCatalog::SetName(const std::string& name, const Digest256& target, bool replace) {

@@ -31,6 +31,10 @@ class RemoteCatalog : public FeatureCatalog {
   absl::Status PutLabels(const Digest256& manifest, const LabelTable& labels) override;
   absl::StatusOr<LabelTable> GetLabels(const Digest256& manifest) override;
 
+  absl::Status PutProfile(const FeatureProfile& profile) override;
+  absl::StatusOr<std::shared_ptr<const FeatureProfile>> GetProfile(const Digest256& digest) override;
+  absl::StatusOr<std::vector<Digest256>> ListProfiles() override;
+
   absl::Status SetName(const std::string& name, const Digest256& target, bool replace) override;
   absl::Status RemoveName(const std::string& name) override;
   absl::StatusOr<std::map<std::string, Digest256>> ListNames() override;

@@ -16,10 +16,12 @@ struct RemoteFeatureStore::Stub {
 };
 
 RemoteFeatureStore::RemoteFeatureStore(std::shared_ptr<Connection> connection, const Digest256& set_id,
-                                       SetDescription description)
+                                       SetDescription description,
+                                       std::shared_ptr<const FeatureProfile> profile)
     : connection_(std::move(connection)),
       set_id_(set_id),
       description_(std::move(description)),
+      profile_(std::move(profile)),
       stub_(new Stub{v1::Records::NewStub(connection_->channel())}) {}
 
 RemoteFeatureStore::~RemoteFeatureStore() = default;

@@ -14,10 +14,11 @@ namespace afterimage {
 class RemoteFeatureStore : public FeatureStore {
  public:
   RemoteFeatureStore(std::shared_ptr<Connection> connection, const Digest256& set_id,
-                     SetDescription description);
+                     SetDescription description, std::shared_ptr<const FeatureProfile> profile);
   ~RemoteFeatureStore() override;
 
   const SetDescription& description() const override { return description_; }
+  const FeatureProfile* profile() const override { return profile_.get(); }
   absl::Status Read(std::span<const RecordKey> keys, const Selection& selection, const MaskChoice& mask,
                     const RecordSink& sink) override;
   // The server always sees what it has.
@@ -35,6 +36,7 @@ class RemoteFeatureStore : public FeatureStore {
   const std::shared_ptr<Connection> connection_;
   const Digest256 set_id_;
   const SetDescription description_;
+  const std::shared_ptr<const FeatureProfile> profile_;
   const std::unique_ptr<Stub> stub_;
 };
 

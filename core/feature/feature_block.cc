@@ -21,9 +21,10 @@ absl::Status CheckHead(ByteSpan bytes) {
   if (bytes.size() < block::kVersionAt + sizeof(uint32_t)) return Damaged(bytes.size(), " bytes are too few");
   if (!std::equal(block::kMagic.begin(), block::kMagic.end(), bytes.begin())) return Damaged("wrong magic");
   const uint32_t version = LoadLittleEndian<uint32_t>(bytes.data() + block::kVersionAt);
-  if (version != kFeatureBlockVersion) {
+  if (version == 0 || version > kFeatureBlockVersion) {
     return absl::FailedPreconditionError(absl::StrCat("feature block: format version ", version,
-                                                      ", this program reads version ", kFeatureBlockVersion));
+                                                      ", this program reads versions 1 to ",
+                                                      kFeatureBlockVersion));
   }
   if (bytes.size() < block::kHeaderBytes) return Damaged(bytes.size(), " bytes are too few");
   const uint32_t header_bytes = LoadLittleEndian<uint32_t>(bytes.data() + block::kHeaderBytesAt);
@@ -50,10 +51,11 @@ bool IsZero(ByteSpan bytes) {
 
 }  // namespace
 
-absl::StatusOr<FeatureBlock> FeatureBlock::Parse(ByteSpan bytes) {
+absl::StatusOr<FeatureBlock> FeatureBlock::Parse(ByteSpan bytes, const FeatureProfile* profile) {
   AFTERIMAGE_RETURN_IF_ERROR(CheckHead(bytes));
   FeatureBlock parsed;
   parsed.bytes_ = bytes;
+  parsed.profile_ = profile;
   AFTERIMAGE_RETURN_IF_ERROR(parsed.ParseHeader());
   AFTERIMAGE_RETURN_IF_ERROR(parsed.ParseSections());
   AFTERIMAGE_RETURN_IF_ERROR(parsed.CheckSections());
@@ -77,6 +79,9 @@ absl::Status FeatureBlock::ParseHeader() {
   }
   is_part_ = (flags & block::kPart) != 0;
   is_mask_order_ = (flags & block::kMaskOrder) != 0;
+  if (load(block::kVersionAt) != block::VersionOf(codec)) {
+    return Damaged("codec ", codec, " in format version ", load(block::kVersionAt));
+  }
   record_digest_ = {LoadLittleEndian<uint64_t>(header + block::kRecordDigestAt),
                     LoadLittleEndian<uint64_t>(header + block::kRecordDigestAt + 8)};
   const size_t head_bytes = block::kHeaderBytes + size_t{load(block::kNumSectionsAt)} * block::kEntryBytes;
@@ -104,10 +109,13 @@ absl::Status FeatureBlock::ParseHeader() {
     return absl::OkStatus();
   }
 
-  if (codec != static_cast<uint8_t>(Codec::kF32) && codec != static_cast<uint8_t>(Codec::kF16)) {
+  if (std::ranges::find(kAllCodecs, static_cast<Codec>(codec)) == std::end(kAllCodecs)) {
     return Damaged("unknown codec ", codec);
   }
   codec_ = static_cast<Codec>(codec);
+  if (NeedsProfile(codec_) == profile_digest_.IsZero()) {
+    return Damaged("codec ", CodecName(codec_), " with the profile ", profile_digest_.Hex());
+  }
   if (grid_ == 0 || grid_ > block::kMaxGrid) return Damaged("a grid of ", grid_);
   if (view_size_ == 0 || view_size_ > block::kMaxViewSize)
     return Damaged("a view of ", view_size_, " pixels");
@@ -129,26 +137,26 @@ absl::Status FeatureBlock::ParseSections() {
     Section section;
     section.kind = LoadLittleEndian<uint16_t>(entry);
     section.level = LoadLittleEndian<uint16_t>(entry + 2);
-    section.codec = entry[4];
+    section.type = entry[4];
     section.rows = LoadLittleEndian<uint32_t>(entry + 8);
     section.columns = LoadLittleEndian<uint32_t>(entry + 12);
     section.offset = LoadLittleEndian<uint64_t>(entry + 16);
     section.length = LoadLittleEndian<uint64_t>(entry + 24);
     section.checksum = LoadLittleEndian<uint64_t>(entry + 32);
     if (!IsZero({entry + 5, 3})) return Damaged("a reserved field of section ", i, " is not zero");
-    if (section.kind < Code(SectionKind::kImportance) || section.kind > Code(SectionKind::kReason)) {
+    if (section.kind < Code(SectionKind::kImportance) || section.kind > Code(SectionKind::kExceptions)) {
       return Damaged("section ", i, " is of the unknown kind ", section.kind);
     }
     if (i > 0 &&
         std::pair(section.kind, section.level) <= std::pair(sections_.back().kind, sections_.back().level)) {
       return Damaged("section ", i, " is out of order");
     }
-    // Two bytes of rows, three of columns, at most four bytes an element: the product stays below 2^43.
+    // Two bytes of rows, three of columns, at most eight bytes an element: the product stays below 2^44.
     if (section.rows > 0xffff || section.columns > block::kMaxColumns) {
       return Damaged("section ", i, " of ", section.rows, " x ", section.columns);
     }
     const uint64_t length = uint64_t{section.rows} * section.columns *
-                            block::ElementBytes(static_cast<ElementType>(section.codec));
+                            block::ElementBytes(static_cast<ElementType>(section.type));
     // Nothing is free to choose in the layout, so that each byte belongs to a section or is a zero.
     const uint64_t offset = block::Align(end);
     if (section.length != length || section.offset != offset || offset > bytes_.size() ||
@@ -174,11 +182,11 @@ absl::Status FeatureBlock::CheckSections() {
   size_t num_statistics = 0;
   for (const Section& section : sections_) {
     const auto is = [&](ElementType type, uint64_t rows, uint64_t columns) {
-      return section.codec == static_cast<uint8_t>(type) && section.rows == rows &&
-             section.columns == columns;
+      return section.type == static_cast<uint8_t>(type) && section.rows == rows && section.columns == columns;
     };
     const SectionKind kind = static_cast<SectionKind>(section.kind);
-    const bool of_level = kind == SectionKind::kPlane || kind == SectionKind::kStatistics;
+    const bool of_level =
+        kind == SectionKind::kPlane || kind == SectionKind::kStatistics || kind == SectionKind::kExceptions;
     bool fits = (section.level != 0) == of_level && (kind == SectionKind::kReason) == is_failure_;
     switch (kind) {
       case SectionKind::kImportance:
@@ -195,7 +203,9 @@ absl::Status FeatureBlock::CheckSections() {
         has_masks = true;
         break;
       case SectionKind::kPlane:
-        fits = fits && width_ > 0 && is(block::PlaneType(codec_), num_tokens_, width_);
+        fits = fits && width_ > 0 &&
+               (is(block::PlaneType(codec_), num_tokens_, width_) ||
+                (codec_ == Codec::kI8x && is(ElementType::kF16, num_tokens_, width_)));
         levels_.push_back(section.level);
         break;
       case SectionKind::kStatistics:
@@ -210,14 +220,21 @@ absl::Status FeatureBlock::CheckSections() {
         pixels_ = section;
         break;
       }
+      case SectionKind::kExceptions: {
+        const Section* const plane = FindLevel(Code(SectionKind::kPlane), section.level);
+        fits = fits && plane != nullptr && plane->type == static_cast<uint8_t>(ElementType::kI8) &&
+               section.columns > 0 && section.columns <= plane->length &&
+               is(ElementType::kException, 1, section.columns);
+        break;
+      }
       case SectionKind::kReason:
         fits = fits && is(ElementType::kU8, 1, section.columns) && section.columns <= block::kMaxReasonBytes;
         has_reason = true;
         break;
     }
     if (!fits) {
-      return Damaged("the section of kind ", section.kind, ", level ", section.level, ", type ",
-                     section.codec, ", ", section.rows, " x ", section.columns, " does not fit the header");
+      return Damaged("the section of kind ", section.kind, ", level ", section.level, ", type ", section.type,
+                     ", ", section.rows, " x ", section.columns, " does not fit the header");
     }
   }
   if (is_failure_) return has_reason ? absl::OkStatus() : Damaged("a failure without its reason");

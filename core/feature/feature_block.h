@@ -13,16 +13,22 @@
 #include "core/base/digest.h"
 #include "core/feature/feature_record.h"
 #include "core/feature/feature_spec.h"
+#include "core/feature/profile.h"
 
 namespace afterimage {
 
-inline constexpr uint32_t kFeatureBlockVersion = 1;
+namespace block {
+class PlaneReader;
+}  // namespace block
+
+// The newest; all older ones are read too.
+inline constexpr uint32_t kFeatureBlockVersion = 2;
 
 // The block of one record. InvalidArgument: an inconsistent record (sizes, token order, levels), a NaN or Inf
-// in a value (names level and token), a value beyond the codec's range. `profile_digest` is zero where the
-// codec has none.
+// in a value (names level and token), a value beyond the codec's range; a codec that needs a profile
+// (NeedsProfile), and `profile` is null, or has not these levels in this width.
 absl::StatusOr<std::string> EncodeFeatureBlock(const FeatureRecord& record, Codec codec,
-                                               const Digest256& profile_digest = {});
+                                               const FeatureProfile* profile = nullptr);
 
 // The block that stands for a picture that cannot be decoded: final, with the reason.
 std::string EncodeFailedBlock(absl::string_view reason);
@@ -32,7 +38,7 @@ struct Selection {
   // Which tokens: all that are stored; or the class token and the patches of one mask.
   enum class Tokens : uint8_t { kStored, kMask };
   // How planes travel.
-  enum class Encoding : uint8_t { kStored, kF32, kF16 };
+  enum class Encoding : uint8_t { kStored, kF32, kF16, kBf16 };
 
   std::vector<uint32_t> levels;  // empty = every stored level; ascending
   bool no_levels = false;        // importance and geometry only
@@ -53,8 +59,9 @@ struct Selection {
 // key: the caller that knows it adds it.
 class FeatureBlock {
  public:
-  // FailedPrecondition: another format version (both told). DataLoss: anything else that does not fit.
-  static absl::StatusOr<FeatureBlock> Parse(ByteSpan bytes);
+  // FailedPrecondition: a newer format version (both told). DataLoss: anything else that does not fit.
+  // `profile` must outlive the block. It is looked at when values are decoded that need it, and not before.
+  static absl::StatusOr<FeatureBlock> Parse(ByteSpan bytes, const FeatureProfile* profile = nullptr);
 
   // True for the block of a picture that could not be decoded; then only failure_reason() means anything.
   bool is_failure() const { return is_failure_; }
@@ -65,7 +72,10 @@ class FeatureBlock {
   // XXH3-128 of the stored record's header and section table: the same whatever subset travels.
   const Digest128& record_digest() const { return record_digest_; }
   Codec codec() const { return codec_; }
+  // Zero: a codec that needs no profile.
   const Digest256& profile_digest() const { return profile_digest_; }
+  // Planes of i8x that are stored as f16, since too many of their values were exceptions.
+  uint32_t num_fallback_planes() const;
   const ViewGeometry& geometry() const { return geometry_; }
   uint64_t view_digest() const { return view_digest_; }
   uint32_t view_size() const { return view_size_; }
@@ -75,6 +85,8 @@ class FeatureBlock {
   bool has_pixels() const { return pixels_.has_value(); }
   const std::vector<uint32_t>& levels() const { return levels_; }
   uint32_t width() const { return width_; }
+  // What the values of a level take in the block: its plane and the exceptions of that. 0: not in the block.
+  uint64_t LevelBytes(uint32_t level) const;
 
   // Every section's checksum, and that tokens and masks are what the format says. Values are not looked at.
   absl::Status VerifyAll() const;
@@ -86,6 +98,7 @@ class FeatureBlock {
 
   // Decodes rows of one level straight into the caller's memory, rows.size() x width floats; `rows` are row
   // numbers of the plane (0 .. num_tokens() - 1), empty = all. NotFound: the level is not in the block.
+  // FailedPrecondition: the block is coded with a profile, and none or another was given (both told).
   absl::Status ReadLevel(uint32_t level, std::span<const uint16_t> rows, std::span<float> target) const;
   // Mean and inverse deviation of rows of a level, as ReadLevel.
   absl::Status ReadLevelStatistics(uint32_t level, std::span<const uint16_t> rows, std::span<float> mean,
@@ -100,7 +113,7 @@ class FeatureBlock {
   struct Section {
     uint16_t kind = 0;
     uint16_t level = 0;
-    uint8_t codec = 0;
+    uint8_t type = 0;  // block::ElementType
     uint32_t rows = 0;
     uint32_t columns = 0;
     uint64_t offset = 0;
@@ -113,6 +126,9 @@ class FeatureBlock {
   absl::Status ParseSections();
   absl::Status CheckSections();
   absl::StatusOr<ByteSpan> Verified(const Section& section) const;
+  // The plane of a level, verified. `decodes`: values will be read, so the profile is needed.
+  absl::StatusOr<block::PlaneReader> OpenPlane(uint32_t level, bool decodes) const;
+  absl::StatusOr<const I8xChannels*> ChannelsOf(uint32_t level) const;
   const Section* FindLevel(uint16_t kind, uint32_t level) const;
 
   ByteSpan bytes_;
@@ -122,6 +138,7 @@ class FeatureBlock {
   Digest128 record_digest_;
   Codec codec_ = Codec::kF32;
   Digest256 profile_digest_;
+  const FeatureProfile* profile_ = nullptr;
   ViewGeometry geometry_;
   uint64_t view_digest_ = 0;
   uint32_t view_size_ = 0;
@@ -140,7 +157,8 @@ class FeatureBlock {
 // uncopied, when the selection is the whole. `bytes` must be what `block` was parsed from. NotFound: a level
 // that is not stored. DataLoss: a section that is read fails its checksum. FailedPrecondition: pixels (unless
 // the selection is the whole) or patches of the mask that are not stored, a value beyond the range of the
-// encoding. InvalidArgument: levels not ascending, an empty mask, a patch twice or beyond the grid.
+// encoding; values that are coded with a profile are to be transcoded, and `block` has none or another.
+// InvalidArgument: levels not ascending, an empty mask, a patch twice or beyond the grid.
 absl::StatusOr<PinnedBytes> SelectFromBlock(const FeatureBlock& block, const PinnedBytes& bytes,
                                             const Selection& selection, std::span<const uint16_t> mask);
 

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -7,7 +6,7 @@
 #include "core/base/status_macros.h"
 #include "core/feature/feature_block.h"
 #include "core/feature/feature_block_layout.h"
-#include "core/feature/half.h"
+#include "core/feature/feature_block_values.h"
 
 namespace afterimage {
 namespace {
@@ -109,46 +108,53 @@ absl::Status CheckRecord(const FeatureRecord& record) {
   return absl::OkStatus();
 }
 
-// The index of the first infinity or NaN, or the number of values.
-size_t FirstNotFinite(std::span<const float> values) {
-  constexpr uint32_t kExponent = 0x7f800000;
-  constexpr size_t kChunk = 1024;
-  const auto is_finite = [](float value) {
-    return (std::bit_cast<uint32_t>(value) & kExponent) != kExponent;
-  };
-  for (size_t begin = 0; begin < values.size(); begin += kChunk) {
-    const auto chunk = values.subspan(begin, std::min(kChunk, values.size() - begin));
-    // Without a branch per value the compiler takes many at a time.
-    uint32_t num_bad = 0;
-    for (const float value : chunk) num_bad += is_finite(value) ? 0 : 1;
-    if (num_bad == 0) continue;
-    return begin + static_cast<size_t>(std::ranges::find_if_not(chunk, is_finite) - chunk.begin());
-  }
-  return values.size();
-}
-
 absl::Status EncodePlane(const LevelFeatures& level, const std::vector<uint16_t>& tokens, Codec codec,
                          uint8_t* target) {
   const std::span<const float> values(level.values);
-  size_t bad = values.size();
-  if (codec == Codec::kF16) {
-    bad = EncodeHalves(values, target);
-  } else {
-    bad = FirstNotFinite(values);
-    std::memcpy(target, values.data(), values.size_bytes());
-  }
+  const size_t bad = block::EncodeFloats(block::PlaneType(codec), values, target);
   if (bad == values.size()) return absl::OkStatus();
-  return Refused(
-      "level ", level.level, ", token ", tokens[bad / level.width], ", channel ", bad % level.width, ": ",
-      values[bad],
-      std::isfinite(values[bad]) ? " is beyond the range of f16; use codec f32" : " is not a finite number");
+  const std::string why =
+      std::isfinite(values[bad])
+          ? absl::StrCat(" is beyond the range of ", CodecName(codec), "; use codec ", CodecName(Codec::kF32))
+          : " is not a finite number";
+  return Refused("level ", level.level, ", token ", tokens[bad / level.width], ", channel ",
+                 bad % level.width, ": ", values[bad], why);
+}
+
+// One per level.
+absl::StatusOr<std::vector<I8xPlane>> EncodeI8xPlanes(const FeatureRecord& record,
+                                                      const FeatureProfile* profile) {
+  std::vector<I8xPlane> planes;
+  for (const LevelFeatures& level : record.levels) {
+    const I8xChannels* const channels = profile == nullptr ? nullptr : profile->FindI8x(level.level);
+    if (channels == nullptr || profile->width() != level.width) {
+      return Refused("codec i8x needs a profile with level ", level.level, " of width ", level.width,
+                     profile == nullptr ? std::string("; none is given")
+                                        : absl::StrCat("; not so is ", profile->digest().Hex()));
+    }
+    const auto bad = std::ranges::find_if_not(level.values,
+                                              [](float value) { return std::abs(value) <= kLargestFeature; });
+    if (bad != level.values.end()) {
+      const size_t at = static_cast<size_t>(bad - level.values.begin());
+      return Refused("level ", level.level, ", token ", record.tokens[at / level.width], ", channel ",
+                     at % level.width, ": ", *bad,
+                     std::isfinite(*bad) ? absl::StrCat(" is beyond ", kLargestFeature, ", the range of i8x")
+                                         : std::string(" is not a finite number"));
+    }
+    planes.push_back(EncodeI8xPlane(*channels, level.values));
+  }
+  return planes;
 }
 
 }  // namespace
 
 absl::StatusOr<std::string> EncodeFeatureBlock(const FeatureRecord& record, Codec codec,
-                                               const Digest256& profile_digest) {
+                                               const FeatureProfile* profile) {
   AFTERIMAGE_RETURN_IF_ERROR(CheckRecord(record));
+  std::vector<I8xPlane> i8x;
+  if (codec == Codec::kI8x) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(i8x, EncodeI8xPlanes(record, profile));
+  }
   const uint32_t num_tokens = record.num_tokens();
   const uint32_t num_patches = record.grid * record.grid;
   const bool has_pixels = !record.pixels.empty();
@@ -163,7 +169,10 @@ absl::StatusOr<std::string> EncodeFeatureBlock(const FeatureRecord& record, Code
   header.num_tokens = num_tokens;
   header.num_masks = static_cast<uint32_t>(record.masks.size());
   header.width = record.levels.empty() ? 0 : record.levels.front().width;
-  header.profile_digest = profile_digest;
+  if (NeedsProfile(codec)) {
+    if (profile == nullptr) return Refused("codec ", CodecName(codec), " needs a profile; none is given");
+    header.profile_digest = profile->digest();
+  }
 
   block::Writer writer;
   writer.Declare(SectionKind::kImportance, 0, ElementType::kF32, 1, num_patches);
@@ -173,8 +182,9 @@ absl::StatusOr<std::string> EncodeFeatureBlock(const FeatureRecord& record, Code
     writer.Declare(SectionKind::kMasks, 0, ElementType::kU16, header.num_masks,
                    static_cast<uint32_t>(record.masks.front().size()));
   }
-  for (const LevelFeatures& level : record.levels) {
-    writer.Declare(SectionKind::kPlane, level.level, block::PlaneType(codec), num_tokens, level.width);
+  for (size_t i = 0; i < record.levels.size(); ++i) {
+    const ElementType type = !i8x.empty() && i8x[i].is_f16 ? ElementType::kF16 : block::PlaneType(codec);
+    writer.Declare(SectionKind::kPlane, record.levels[i].level, type, num_tokens, record.levels[i].width);
   }
   for (const LevelFeatures& level : record.levels) {
     writer.Declare(SectionKind::kStatistics, level.level, ElementType::kF32, 2, num_tokens);
@@ -182,6 +192,9 @@ absl::StatusOr<std::string> EncodeFeatureBlock(const FeatureRecord& record, Code
   if (has_pixels) {
     writer.Declare(SectionKind::kPixels, 0, ElementType::kU8, num_tokens - 1,
                    3 * record.patch_size() * record.patch_size());
+  }
+  for (size_t i = 0; i < i8x.size(); ++i) {
+    writer.DeclareExceptions(record.levels[i].level, i8x[i].exceptions);
   }
   writer.Allocate();
 
@@ -198,8 +211,10 @@ absl::StatusOr<std::string> EncodeFeatureBlock(const FeatureRecord& record, Code
       target += mask.size() * sizeof(uint16_t);
     }
   }
-  for (const LevelFeatures& level : record.levels) {
-    AFTERIMAGE_RETURN_IF_ERROR(EncodePlane(level, record.tokens, codec, writer.section(section++)));
+  for (const I8xPlane& plane : i8x) fill(plane.bytes);
+  for (size_t i = i8x.size(); i < record.levels.size(); ++i) {
+    AFTERIMAGE_RETURN_IF_ERROR(
+        EncodePlane(record.levels[i], record.tokens, codec, writer.section(section++)));
   }
   for (const LevelFeatures& level : record.levels) {
     uint8_t* const target = writer.section(section++);

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/feature/feature_block.h"
-
 namespace afterimage::block {
 namespace {
 
@@ -20,6 +18,13 @@ size_t Writer::Declare(SectionKind kind, uint32_t level, ElementType type, uint3
   return entries_.size() - 1;
 }
 
+void Writer::DeclareExceptions(uint32_t level, const std::vector<I8xException>& exceptions) {
+  if (exceptions.empty()) return;
+  Declare(SectionKind::kExceptions, level, ElementType::kException, 1,
+          static_cast<uint32_t>(exceptions.size()));
+  entries_.back().exceptions = exceptions.data();
+}
+
 void Writer::Allocate() {
   size_t end = kHeaderBytes + entries_.size() * kEntryBytes;
   for (Entry& entry : entries_) {
@@ -28,6 +33,10 @@ void Writer::Allocate() {
     end = entry.offset + entry.length;
   }
   bytes_.assign(end, '\0');
+  for (const Entry& entry : entries_) {
+    if (entry.exceptions != nullptr)
+      std::memcpy(bytes_.data() + entry.offset, entry.exceptions, entry.length);
+  }
 }
 
 uint8_t* Writer::section(size_t index) {
@@ -36,7 +45,7 @@ uint8_t* Writer::section(size_t index) {
 
 std::string Writer::Seal(const Header& header, const Digest128* original) {
   std::copy(kMagic.begin(), kMagic.end(), bytes_.begin());
-  Store<uint32_t>(kFeatureBlockVersion, kVersionAt, bytes_);
+  Store<uint32_t>(VersionOf(header.codec), kVersionAt, bytes_);
   Store<uint32_t>(kHeaderBytes, kHeaderBytesAt, bytes_);
   Store<uint64_t>(bytes_.size(), kTotalBytesAt, bytes_);
   Store(header.kind, kKindAt, bytes_);

@@ -13,6 +13,7 @@
 #include "core/base/bytes.h"
 #include "core/base/digest.h"
 #include "core/feature/feature_spec.h"
+#include "core/feature/i8x.h"
 #include "core/view/view.h"
 
 namespace afterimage::block {
@@ -66,9 +67,18 @@ enum class SectionKind : uint16_t {
   kStatistics = 5,
   kPixels = 6,
   kReason = 7,
+  kExceptions = 8,  // of a plane in kI8: I8xException, ascending by position
 };
 
-enum class ElementType : uint8_t { kF32 = 1, kF16 = 2, kU16 = 3, kU8 = 4 };
+enum class ElementType : uint8_t {
+  kF32 = 1,
+  kF16 = 2,
+  kU16 = 3,
+  kU8 = 4,
+  kBf16 = 5,
+  kI8 = 6,
+  kException = 7
+};
 
 inline constexpr uint16_t Code(SectionKind kind) { return static_cast<uint16_t>(kind); }
 
@@ -78,15 +88,36 @@ inline constexpr size_t ElementBytes(ElementType type) {
       return 4;
     case ElementType::kF16:
     case ElementType::kU16:
+    case ElementType::kBf16:
       return 2;
     case ElementType::kU8:
+    case ElementType::kI8:
       return 1;
+    case ElementType::kException:
+      return sizeof(I8xException);
   }
   return 0;
 }
 
+// Of a plane of this codec. In a block of i8x a plane with too many exceptions is kF16 instead.
 inline constexpr ElementType PlaneType(Codec codec) {
-  return codec == Codec::kF32 ? ElementType::kF32 : ElementType::kF16;
+  switch (codec) {
+    case Codec::kF32:
+      return ElementType::kF32;
+    case Codec::kF16:
+      return ElementType::kF16;
+    case Codec::kBf16:
+      return ElementType::kBf16;
+    case Codec::kI8x:
+      return ElementType::kI8;
+  }
+  return ElementType::kF32;
+}
+
+// The version that a block's header says: the first one that had its codec, so that programs of that version
+// read it too. `codec`: the header's, 0 in a failure.
+inline constexpr uint32_t VersionOf(uint8_t codec) {
+  return codec <= static_cast<uint8_t>(Codec::kF16) ? 1 : 2;
 }
 
 inline constexpr size_t Align(size_t offset) { return (offset + kAlignment - 1) / kAlignment * kAlignment; }
@@ -118,6 +149,9 @@ class Writer {
  public:
   // In the order of the table. Returns the section's number.
   size_t Declare(SectionKind kind, uint32_t level, ElementType type, uint32_t rows, uint32_t columns);
+  // The exceptions of a plane; no section where there are none. They are copied in by Allocate, so that the
+  // caller fills the other sections only: declare them last.
+  void DeclareExceptions(uint32_t level, const std::vector<I8xException>& exceptions);
   void Allocate();
   uint8_t* section(size_t index);
   // Computes all checksums. `original`: the record digest of the record that this is a part of; null for a
@@ -133,6 +167,7 @@ class Writer {
     uint32_t columns;
     size_t offset = 0;
     size_t length = 0;
+    const I8xException* exceptions = nullptr;  // null: the caller fills it
   };
 
   std::vector<Entry> entries_;

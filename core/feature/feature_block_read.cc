@@ -6,7 +6,7 @@
 #include "core/base/status_macros.h"
 #include "core/feature/feature_block.h"
 #include "core/feature/feature_block_layout.h"
-#include "core/feature/half.h"
+#include "core/feature/plane_reader.h"
 
 // Reading out of blocks whose header and section table feature_block.cc has accepted.
 namespace afterimage {
@@ -36,7 +36,11 @@ const FeatureBlock::Section* FeatureBlock::FindLevel(uint16_t kind, uint32_t lev
 }
 
 absl::Status FeatureBlock::VerifyAll() const {
-  for (const Section& section : sections_) AFTERIMAGE_RETURN_IF_ERROR(Verified(section).status());
+  for (const Section& section : sections_) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(section));
+    if (section.kind != Code(SectionKind::kExceptions)) continue;
+    AFTERIMAGE_RETURN_IF_ERROR(block::PlaneReader::CheckExceptions(bytes, uint64_t{num_tokens_} * width_));
+  }
   if (is_failure_) return absl::OkStatus();
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<uint16_t> tokens, Tokens());
   std::vector<bool> stored(size_t{grid_} * grid_ + 1, false);
@@ -103,34 +107,68 @@ absl::StatusOr<std::vector<uint16_t>> FeatureBlock::Mask(uint32_t index) const {
   return mask;
 }
 
-absl::Status FeatureBlock::ReadLevel(uint32_t level, std::span<const uint16_t> rows,
-                                     std::span<float> target) const {
+uint32_t FeatureBlock::num_fallback_planes() const {
+  if (codec_ != Codec::kI8x) return 0;
+  return static_cast<uint32_t>(std::ranges::count_if(sections_, [](const Section& section) {
+    return section.kind == Code(SectionKind::kPlane) &&
+           section.type == static_cast<uint8_t>(ElementType::kF16);
+  }));
+}
+
+uint64_t FeatureBlock::LevelBytes(uint32_t level) const {
+  uint64_t bytes = 0;
+  for (const SectionKind kind : {SectionKind::kPlane, SectionKind::kExceptions}) {
+    if (const Section* const section = FindLevel(Code(kind), level); section != nullptr)
+      bytes += section->length;
+  }
+  return bytes;
+}
+
+absl::StatusOr<const I8xChannels*> FeatureBlock::ChannelsOf(uint32_t level) const {
+  const auto refuse = [&](const auto&... why) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "feature block: level ", level, " is coded with profile ", profile_digest_.Hex(), ", ", why...));
+  };
+  if (profile_ == nullptr) return refuse("and no profile was given");
+  if (profile_->digest() != profile_digest_) return refuse("the profile given is ", profile_->digest().Hex());
+  const I8xChannels* const channels = profile_->FindI8x(level);
+  if (channels == nullptr || profile_->width() != width_)
+    return refuse("which has no such level of width ", width_);
+  return channels;
+}
+
+absl::StatusOr<block::PlaneReader> FeatureBlock::OpenPlane(uint32_t level, bool decodes) const {
   const Section* const section = FindLevel(Code(SectionKind::kPlane), level);
   if (section == nullptr) return absl::NotFoundError(absl::StrCat("level ", level, " is not in the block"));
+  const ElementType type = static_cast<ElementType>(section->type);
+  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan rows, Verified(*section));
+  if (type != ElementType::kI8) return block::PlaneReader(type, width_, rows, {}, nullptr);
+  const I8xChannels* channels = nullptr;
+  if (decodes) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(channels, ChannelsOf(level));
+  }
+  ByteSpan exceptions;
+  if (const Section* const of_plane = FindLevel(Code(SectionKind::kExceptions), level); of_plane != nullptr) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(exceptions, Verified(*of_plane));
+    AFTERIMAGE_RETURN_IF_ERROR(block::PlaneReader::CheckExceptions(exceptions, rows.size()));
+  }
+  return block::PlaneReader(type, width_, rows, exceptions, channels);
+}
+
+absl::Status FeatureBlock::ReadLevel(uint32_t level, std::span<const uint16_t> rows,
+                                     std::span<float> target) const {
+  AFTERIMAGE_ASSIGN_OR_RETURN(const block::PlaneReader plane, OpenPlane(level, /*decodes=*/true));
   const size_t num_rows = rows.empty() ? num_tokens_ : rows.size();
   if (target.size() != num_rows * width_) {
     return absl::InvalidArgumentError(absl::StrCat("room for ", target.size(), " values, ", num_rows,
                                                    " rows of ", width_, " are asked for"));
   }
-  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*section));
-  const size_t row_bytes = width_ * block::ElementBytes(block::PlaneType(codec_));
-  const auto decode = [&](const uint8_t* source, std::span<float> values) {
-    if (codec_ == Codec::kF32) {
-      std::memcpy(values.data(), source, values.size_bytes());
-    } else {
-      DecodeHalves(source, values);
+  for (size_t i = 0; i < num_rows; ++i) {
+    const size_t row = rows.empty() ? i : rows[i];
+    if (row >= num_tokens_) {
+      return absl::InvalidArgumentError(absl::StrCat("row ", row, " of a plane of ", num_tokens_, " rows"));
     }
-  };
-  if (rows.empty()) {
-    decode(bytes.data(), target);
-    return absl::OkStatus();
-  }
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i] >= num_tokens_) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("row ", rows[i], " of a plane of ", num_tokens_, " rows"));
-    }
-    decode(bytes.data() + rows[i] * row_bytes, target.subspan(i * width_, width_));
+    plane.ReadRow(row, target.subspan(i * width_, width_));
   }
   return absl::OkStatus();
 }

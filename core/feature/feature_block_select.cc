@@ -6,7 +6,8 @@
 #include "core/base/status_macros.h"
 #include "core/feature/feature_block.h"
 #include "core/feature/feature_block_layout.h"
-#include "core/feature/half.h"
+#include "core/feature/feature_block_values.h"
+#include "core/feature/plane_reader.h"
 
 namespace afterimage {
 
@@ -39,19 +40,28 @@ class BlockSelector {
   bool of_mask() const { return selection_.tokens == Selection::Tokens::kMask; }
   uint32_t num_rows() const { return of_mask() ? static_cast<uint32_t>(rows_.size()) : block_.num_tokens_; }
 
+  // A plane of the part: where it is read, and what it becomes.
+  struct Plane {
+    uint32_t level = 0;
+    block::PlaneReader reader;
+    ElementType type = ElementType::kF32;
+    std::vector<I8xException> exceptions;  // of its rows
+  };
+
+  size_t SourceRow(size_t row) const { return of_mask() ? rows_[row] : row; }
+  absl::Status OpenPlanes();
   // Copies a section's rows; in every copy the checksum is verified first.
   absl::Status CopyWhole(const Section& section, uint8_t* target) const;
-  absl::Status CopyPlane(uint32_t level, uint8_t* target) const;
+  absl::Status CopyPlane(const Plane& plane, uint8_t* target) const;
   absl::Status CopyStatistics(uint32_t level, uint8_t* target) const;
   absl::Status CopyPixels(uint8_t* target) const;
-  absl::Status Transcode(uint32_t level, uint16_t row, const uint8_t* source, uint8_t* target,
-                         std::vector<float>& values) const;
 
   const FeatureBlock& block_;
   const Selection& selection_;
   std::vector<uint32_t> levels_;
   bool pixels_ = false;
   Codec codec_ = Codec::kF32;
+  std::vector<Plane> planes_;
   std::vector<uint16_t> tokens_;  // kMask: class token, then the mask's patches in drawn order
   std::vector<uint16_t> rows_;    // kMask: where they lie in the block's planes
 };
@@ -81,6 +91,9 @@ absl::Status BlockSelector::Resolve() {
       break;
     case Selection::Encoding::kF16:
       codec_ = Codec::kF16;
+      break;
+    case Selection::Encoding::kBf16:
+      codec_ = Codec::kBf16;
       break;
   }
   return absl::OkStatus();
@@ -112,7 +125,22 @@ absl::Status BlockSelector::ResolveMask(std::span<const uint16_t> mask) {
   return absl::OkStatus();
 }
 
+absl::Status BlockSelector::OpenPlanes() {
+  const bool as_stored = codec_ == block_.codec_;
+  for (const uint32_t level : levels_) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(const block::PlaneReader reader,
+                                block_.OpenPlane(level, /*decodes=*/!as_stored));
+    Plane& plane = planes_.emplace_back(Plane{level, reader, reader.type(), {}});
+    if (!as_stored) plane.type = block::PlaneType(codec_);
+    if (plane.type != ElementType::kI8) continue;
+    for (size_t row = 0; row < num_rows(); ++row)
+      reader.AppendExceptions(SourceRow(row), row, plane.exceptions);
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::string> BlockSelector::Cut() {
+  AFTERIMAGE_RETURN_IF_ERROR(OpenPlanes());
   block::Header header;
   header.flags = static_cast<uint8_t>((block_.geometry_.flipped ? block::kFlipped : 0) | block::kPart |
                                       (of_mask() || block_.is_mask_order_ ? block::kMaskOrder : 0));
@@ -124,7 +152,7 @@ absl::StatusOr<std::string> BlockSelector::Cut() {
   header.num_tokens = num_rows();
   header.num_masks = of_mask() ? 1 : block_.num_masks_;
   header.width = block_.width_;
-  header.profile_digest = block_.profile_digest_;
+  if (NeedsProfile(codec_)) header.profile_digest = block_.profile_digest_;
 
   const Section* const importance = Find(SectionKind::kImportance);
   const Section* const tokens = Find(SectionKind::kTokens);
@@ -139,13 +167,14 @@ absl::StatusOr<std::string> BlockSelector::Cut() {
     if (masks != nullptr)
       writer.Declare(SectionKind::kMasks, 0, ElementType::kU16, masks->rows, masks->columns);
   }
-  for (const uint32_t level : levels_) {
-    writer.Declare(SectionKind::kPlane, level, block::PlaneType(codec_), num_rows(), block_.width_);
+  for (const Plane& plane : planes_) {
+    writer.Declare(SectionKind::kPlane, plane.level, plane.type, num_rows(), block_.width_);
   }
   for (const uint32_t level : levels_)
     writer.Declare(SectionKind::kStatistics, level, ElementType::kF32, 2, num_rows());
   if (pixels_)
     writer.Declare(SectionKind::kPixels, 0, ElementType::kU8, num_rows() - 1, block_.pixels_->columns);
+  for (const Plane& plane : planes_) writer.DeclareExceptions(plane.level, plane.exceptions);
   writer.Allocate();
 
   size_t section = 0;
@@ -161,8 +190,7 @@ absl::StatusOr<std::string> BlockSelector::Cut() {
     if (tokens != nullptr) AFTERIMAGE_RETURN_IF_ERROR(CopyWhole(*tokens, writer.section(section++)));
     if (masks != nullptr) AFTERIMAGE_RETURN_IF_ERROR(CopyWhole(*masks, writer.section(section++)));
   }
-  for (const uint32_t level : levels_)
-    AFTERIMAGE_RETURN_IF_ERROR(CopyPlane(level, writer.section(section++)));
+  for (const Plane& plane : planes_) AFTERIMAGE_RETURN_IF_ERROR(CopyPlane(plane, writer.section(section++)));
   for (const uint32_t level : levels_)
     AFTERIMAGE_RETURN_IF_ERROR(CopyStatistics(level, writer.section(section++)));
   if (pixels_) AFTERIMAGE_RETURN_IF_ERROR(CopyPixels(writer.section(section++)));
@@ -175,38 +203,22 @@ absl::Status BlockSelector::CopyWhole(const Section& section, uint8_t* target) c
   return absl::OkStatus();
 }
 
-absl::Status BlockSelector::CopyPlane(uint32_t level, uint8_t* target) const {
-  const Section& section = *Find(SectionKind::kPlane, level);
-  if (!of_mask() && codec_ == block_.codec_) return CopyWhole(section, target);
-  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, block_.Verified(section));
-  const size_t source_row_bytes = block_.width_ * block::ElementBytes(block::PlaneType(block_.codec_));
-  const size_t target_row_bytes = block_.width_ * block::ElementBytes(block::PlaneType(codec_));
-  std::vector<float> values(codec_ == block_.codec_ ? 0 : block_.width_);
-  for (uint32_t i = 0; i < num_rows(); ++i, target += target_row_bytes) {
-    const uint16_t row = of_mask() ? rows_[i] : static_cast<uint16_t>(i);
-    const uint8_t* const source = bytes.data() + row * source_row_bytes;
-    if (codec_ == block_.codec_) {
-      std::memcpy(target, source, source_row_bytes);
-    } else {
-      AFTERIMAGE_RETURN_IF_ERROR(Transcode(level, row, source, target, values));
+absl::Status BlockSelector::CopyPlane(const Plane& plane, uint8_t* target) const {
+  const size_t row_bytes = block_.width_ * block::ElementBytes(plane.type);
+  std::vector<float> values(plane.type == plane.reader.type() ? 0 : block_.width_);
+  for (size_t i = 0; i < num_rows(); ++i, target += row_bytes) {
+    if (values.empty()) {
+      std::memcpy(target, plane.reader.RowBytes(SourceRow(i)).data(), row_bytes);
+      continue;
     }
+    plane.reader.ReadRow(SourceRow(i), values);
+    const size_t bad = block::EncodeFloats(plane.type, values, target);
+    if (bad == values.size()) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("level ", plane.level, ", row ", SourceRow(i), ", channel ", bad, ": ", values[bad],
+                     " is beyond the range of ", CodecName(codec_), "; ask for the stored encoding"));
   }
   return absl::OkStatus();
-}
-
-absl::Status BlockSelector::Transcode(uint32_t level, uint16_t row, const uint8_t* source, uint8_t* target,
-                                      std::vector<float>& values) const {
-  if (codec_ == Codec::kF32) {
-    DecodeHalves(source, values);
-    std::memcpy(target, values.data(), values.size() * sizeof(float));
-    return absl::OkStatus();
-  }
-  std::memcpy(values.data(), source, values.size() * sizeof(float));
-  const size_t bad = EncodeHalves(values, target);
-  if (bad == values.size()) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("level ", level, ", row ", row, ", channel ", bad, ": ", values[bad],
-                   " is beyond the range of f16; ask for the stored encoding"));
 }
 
 absl::Status BlockSelector::CopyStatistics(uint32_t level, uint8_t* target) const {

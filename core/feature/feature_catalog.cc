@@ -59,6 +59,23 @@ absl::StatusOr<size_t> Resolve(absl::string_view what, absl::string_view flag, a
                                                     " more digits: ", Listed(descriptions)));
 }
 
+// The same for things that have nothing but digest and names.
+absl::StatusOr<Digest256> ResolveDigest(FeatureCatalog& catalog, absl::string_view what,
+                                        absl::string_view flag, absl::string_view text,
+                                        const std::vector<Digest256>& candidates) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(const auto names, catalog.ListNames());
+  std::vector<std::string> descriptions;
+  for (const Digest256& candidate : candidates) {
+    std::string& description = descriptions.emplace_back();
+    for (const auto& [name, target] : names) {
+      if (target == candidate) absl::StrAppend(&description, name, "  ");
+    }
+    absl::StrAppend(&description, candidate.Hex());
+  }
+  AFTERIMAGE_ASSIGN_OR_RETURN(const size_t index, Resolve(what, flag, text, candidates, names, descriptions));
+  return candidates[index];
+}
+
 }  // namespace
 
 absl::StatusOr<SetSummary> ResolveSet(FeatureCatalog& catalog, absl::string_view text) {
@@ -76,18 +93,46 @@ absl::StatusOr<SetSummary> ResolveSet(FeatureCatalog& catalog, absl::string_view
 
 absl::StatusOr<Digest256> ResolveManifest(FeatureCatalog& catalog, const SetSummary& set,
                                           absl::string_view text) {
-  AFTERIMAGE_ASSIGN_OR_RETURN(const auto names, catalog.ListNames());
-  std::vector<std::string> descriptions;
-  for (const Digest256& manifest : set.manifests) {
-    std::string& description = descriptions.emplace_back();
-    for (const auto& [name, target] : names) {
-      if (target == manifest) absl::StrAppend(&description, name, "  ");
-    }
-    absl::StrAppend(&description, manifest.Hex());
+  return ResolveDigest(catalog, "manifest", "--manifest", text, set.manifests);
+}
+
+absl::StatusOr<std::shared_ptr<const FeatureProfile>> ResolveProfile(FeatureCatalog& catalog,
+                                                                     absl::string_view text) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<Digest256> profiles, catalog.ListProfiles());
+  AFTERIMAGE_ASSIGN_OR_RETURN(const Digest256 digest,
+                              ResolveDigest(catalog, "profile", "--profile", text, profiles));
+  return catalog.GetProfile(digest);
+}
+
+absl::StatusOr<std::shared_ptr<const FeatureProfile>> ProfileOfSet(FeatureCatalog& catalog,
+                                                                   const SetDescription& description) {
+  const SetSpec& set = description.set;
+  if (!NeedsProfile(set.codec)) return nullptr;
+  const auto refuse = [&](const auto&... why) {
+    return absl::FailedPreconditionError(absl::StrCat("set ", set.Id().Hex(), " is coded with profile ",
+                                                      set.profile_digest.Hex(), ": ", why...));
+  };
+  absl::StatusOr<std::shared_ptr<const FeatureProfile>> profile = catalog.GetProfile(set.profile_digest);
+  if (absl::IsNotFound(profile.status())) return refuse(profile.status().message());
+  if (!profile.ok()) return profile.status();
+  if ((*profile)->feature_id() != set.feature_id) {
+    return refuse("it is of feature id ", (*profile)->feature_id().Hex(), ", the set of ",
+                  set.feature_id.Hex());
   }
-  AFTERIMAGE_ASSIGN_OR_RETURN(const size_t index,
-                              Resolve("manifest", "--manifest", text, set.manifests, names, descriptions));
-  return set.manifests[index];
+  for (const uint32_t level : set.levels) {
+    if ((*profile)->FindLevel(level) == nullptr ||
+        (*profile)->width() != description.feature.geometry.width) {
+      return refuse("it has no level ", level, " of width ", description.feature.geometry.width);
+    }
+  }
+  return profile;
+}
+
+absl::Status NoSuchProfile(const Digest256& digest, const std::vector<Digest256>& known) {
+  std::vector<std::string> lines;
+  for (const Digest256& one : known) lines.push_back(one.Hex());
+  return absl::NotFoundError(
+      absl::StrCat("no profile ", digest.Hex(), " in the cache; there is: ", Listed(lines)));
 }
 
 absl::Status ValidateName(absl::string_view name) {

@@ -1,4 +1,4 @@
-// What a cache holds: sets, manifests, labels, names.
+// What a cache holds: sets, manifests, labels, profiles, names.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,7 @@
 #include "core/feature/feature_spec.h"
 #include "core/feature/feature_store.h"
 #include "core/feature/manifest.h"
+#include "core/feature/profile.h"
 #include "core/feature/unit_ledger.h"
 #include "core/feature/unit_writer.h"
 
@@ -52,6 +53,7 @@ class FeatureCatalog {
   virtual ~FeatureCatalog() = default;
 
   // Creates the set, or finds it: the first writer wins and its layout is returned. Idempotent.
+  // FailedPrecondition: the set's profile is not in the cache, or does not fit the set (ProfileOfSet).
   virtual absl::StatusOr<SetDescription> CreateSet(const SetDescription& description) = 0;
   virtual absl::StatusOr<std::vector<SetSummary>> ListSets() = 0;
   // NotFound lists what there is. FailedPrecondition: another format version (both told).
@@ -67,6 +69,12 @@ class FeatureCatalog {
   // NotFound: the manifest has no labels. With several tables, the one that was put last.
   virtual absl::StatusOr<LabelTable> GetLabels(const Digest256& manifest) = 0;
 
+  // Idempotent.
+  virtual absl::Status PutProfile(const FeatureProfile& profile) = 0;
+  // NotFound lists what there is. DataLoss: what is held is damaged.
+  virtual absl::StatusOr<std::shared_ptr<const FeatureProfile>> GetProfile(const Digest256& digest) = 0;
+  virtual absl::StatusOr<std::vector<Digest256>> ListProfiles() = 0;
+
   // Readable names. A name stands for one digest; another target for an existing name needs `replace`
   // (AlreadyExists without). Names: [a-z0-9][a-z0-9._-]{0,63}. RemoveName: NotFound when there is no such
   // name.
@@ -81,6 +89,15 @@ absl::StatusOr<SetSummary> ResolveSet(FeatureCatalog& catalog, absl::string_view
 // The same for a manifest of that set.
 absl::StatusOr<Digest256> ResolveManifest(FeatureCatalog& catalog, const SetSummary& set,
                                           absl::string_view text);
+// The one profile meant by `text`, in the same way.
+absl::StatusOr<std::shared_ptr<const FeatureProfile>> ResolveProfile(FeatureCatalog& catalog,
+                                                                     absl::string_view text);
+// NotFound, with what there is: what GetProfile answers in every implementation that holds profiles itself.
+absl::Status NoSuchProfile(const Digest256& digest, const std::vector<Digest256>& known);
+// The profile that a set is coded with; null where its codec needs none. FailedPrecondition: the cache does
+// not hold it, or it is of another feature id, or has not the set's levels (told).
+absl::StatusOr<std::shared_ptr<const FeatureProfile>> ProfileOfSet(FeatureCatalog& catalog,
+                                                                   const SetDescription& description);
 // OK unless `name` is not a valid name (InvalidArgument tells the rule).
 absl::Status ValidateName(absl::string_view name);
 // What PutLabels refuses in every implementation.

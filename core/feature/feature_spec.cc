@@ -175,15 +175,22 @@ std::string CodecName(Codec codec) {
       return "f32";
     case Codec::kF16:
       return "f16";
+    case Codec::kBf16:
+      return "bf16";
+    case Codec::kI8x:
+      return "i8x";
   }
   return absl::StrCat("codec ", static_cast<int>(codec));
 }
 
 absl::StatusOr<Codec> ParseCodec(absl::string_view name) {
-  for (const Codec codec : {Codec::kF32, Codec::kF16}) {
-    if (name == CodecName(codec)) return codec;
+  std::vector<std::string> known;
+  for (const Codec codec : kAllCodecs) {
+    known.push_back(CodecName(codec));
+    if (name == known.back()) return codec;
   }
-  return absl::InvalidArgumentError(absl::StrCat("codec \"", name, "\" is unknown; known are: f32, f16"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("codec \"", name, "\" is unknown; known are: ", absl::StrJoin(known, ", ")));
 }
 
 Json SetSpec::ToCanonical() const {
@@ -263,7 +270,11 @@ absl::Status SetDescription::Validate() const {
     AFTERIMAGE_RETURN_IF_ERROR(CheckMaskSource(*this, set.mask));
     AFTERIMAGE_RETURN_IF_ERROR(CheckRange("the number of masks", set.mask.num_masks, 1, kMaxMasks));
   }
-  if (!set.profile_digest.IsZero()) {
+  if (NeedsProfile(set.codec) && set.profile_digest.IsZero()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("codec ", CodecName(set.codec), " needs a profile; none is given"));
+  }
+  if (!NeedsProfile(set.codec) && !set.profile_digest.IsZero()) {
     return absl::InvalidArgumentError(absl::StrCat("codec ", CodecName(set.codec), " has no profile, but ",
                                                    set.profile_digest.Hex(), " is given"));
   }

@@ -41,8 +41,11 @@ struct FeatureSpec {
 // What a teacher's spec says under "importance" where it computes none: every patch weighs the same then.
 inline constexpr char kNoImportance[] = "none";
 
-enum class Codec : uint8_t { kF32 = 1, kF16 = 2 };
-// "f32", "f16". InvalidArgument lists the known names.
+enum class Codec : uint8_t { kF32 = 1, kF16 = 2, kBf16 = 3, kI8x = 4 };
+inline constexpr Codec kAllCodecs[] = {Codec::kF32, Codec::kF16, Codec::kBf16, Codec::kI8x};
+// True for codecs whose scales stand in a profile.
+inline constexpr bool NeedsProfile(Codec codec) { return codec == Codec::kI8x; }
+// "f32", "f16", "bf16", "i8x". InvalidArgument lists the known names.
 std::string CodecName(Codec codec);
 absl::StatusOr<Codec> ParseCodec(absl::string_view name);
 

@@ -74,10 +74,10 @@ absl::StatusOr<PinnedBytes> ReadOne(FeatureStore& store, const RecordKey& key, c
 
 RecordResult ResultFromStored(const SetDescription& description, const RecordKey& key,
                               const PinnedBytes& value, bool found, const Selection& selection,
-                              const MaskChoice& mask) {
+                              const MaskChoice& mask, const FeatureProfile* profile) {
   RecordResult result;
   if (!found) return result;
-  const absl::StatusOr<FeatureBlock> block = FeatureBlock::Parse(value.bytes);
+  const absl::StatusOr<FeatureBlock> block = FeatureBlock::Parse(value.bytes, profile);
   if (!block.ok()) return Without(RecordState::kDamaged, key, block.status().message());
   if (block->is_failure()) {
     const absl::StatusOr<std::string> reason = block->failure_reason();

@@ -45,6 +45,9 @@ class FeatureStore {
   virtual ~FeatureStore() = default;
 
   virtual const SetDescription& description() const = 0;
+  // What blocks of the set are decoded with (FeatureBlock::Parse); lives as long as the store. Null where the
+  // set's codec needs none.
+  virtual const FeatureProfile* profile() const = 0;
 
   // Reads `keys`, one result per key. Absent, damaged and failed records are states, never the end of the
   // call. Header and every section that is returned are verified. InvalidArgument: a level that the set does
@@ -62,9 +65,10 @@ absl::StatusOr<PinnedBytes> ReadOne(FeatureStore& store, const RecordKey& key,
                                     const Selection& selection = {}, const MaskChoice& mask = {});
 
 // What every implementation does with a stored value: parse, state, select. `value` empty = missing.
+// `profile`: the store's.
 RecordResult ResultFromStored(const SetDescription& description, const RecordKey& key,
                               const PinnedBytes& value, bool found, const Selection& selection,
-                              const MaskChoice& mask);
+                              const MaskChoice& mask, const FeatureProfile* profile = nullptr);
 
 // InvalidArgument if the set cannot answer this selection; names what is missing and what there is. The whole
 // (Selection::IsWhole) is always answered, also by a set without pixels.

@@ -17,6 +17,7 @@ InMemoryFeatureCatalog::~InMemoryFeatureCatalog() = default;
 
 absl::StatusOr<SetDescription> InMemoryFeatureCatalog::CreateSet(const SetDescription& description) {
   AFTERIMAGE_RETURN_IF_ERROR(description.Validate());
+  AFTERIMAGE_ASSIGN_OR_RETURN(const auto profile, ProfileOfSet(*this, description));
   std::lock_guard lock(mutex_);
   std::shared_ptr<InMemorySet>& set = sets_[description.set.Id()];
   if (set == nullptr) {
@@ -28,7 +29,7 @@ absl::StatusOr<SetDescription> InMemoryFeatureCatalog::CreateSet(const SetDescri
         return absl::NotFoundError(absl::StrCat("no manifest ", digest.Hex(), " in the cache"));
       return found->second;
     };
-    set = std::make_shared<InMemorySet>(description, options_.clock, options_.max_bytes_per_set,
+    set = std::make_shared<InMemorySet>(description, profile, options_.clock, options_.max_bytes_per_set,
                                         std::move(find_manifest));
   }
   return set->description();
@@ -102,6 +103,30 @@ absl::StatusOr<LabelTable> InMemoryFeatureCatalog::GetLabels(const Digest256& ma
   if (found == labels_.end())
     return absl::NotFoundError(absl::StrCat("manifest ", manifest.Hex(), " has no labels"));
   return found->second;
+}
+
+absl::Status InMemoryFeatureCatalog::PutProfile(const FeatureProfile& profile) {
+  std::lock_guard lock(mutex_);
+  profiles_.try_emplace(profile.digest(), std::make_shared<const FeatureProfile>(profile));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<const FeatureProfile>> InMemoryFeatureCatalog::GetProfile(
+    const Digest256& digest) {
+  {
+    std::lock_guard lock(mutex_);
+    const auto found = profiles_.find(digest);
+    if (found != profiles_.end()) return found->second;
+  }
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<Digest256> known, ListProfiles());
+  return NoSuchProfile(digest, known);
+}
+
+absl::StatusOr<std::vector<Digest256>> InMemoryFeatureCatalog::ListProfiles() {
+  std::lock_guard lock(mutex_);
+  std::vector<Digest256> digests;
+  for (const auto& [digest, profile] : profiles_) digests.push_back(digest);
+  return digests;
 }
 
 absl::Status InMemoryFeatureCatalog::SetName(const std::string& name, const Digest256& target, bool replace) {

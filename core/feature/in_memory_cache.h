@@ -42,6 +42,10 @@ class InMemoryFeatureCatalog : public FeatureCatalog {
   absl::Status PutLabels(const Digest256& manifest, const LabelTable& labels) override;
   absl::StatusOr<LabelTable> GetLabels(const Digest256& manifest) override;
 
+  absl::Status PutProfile(const FeatureProfile& profile) override;
+  absl::StatusOr<std::shared_ptr<const FeatureProfile>> GetProfile(const Digest256& digest) override;
+  absl::StatusOr<std::vector<Digest256>> ListProfiles() override;
+
   absl::Status SetName(const std::string& name, const Digest256& target, bool replace) override;
   absl::Status RemoveName(const std::string& name) override;
   absl::StatusOr<std::map<std::string, Digest256>> ListNames() override;
@@ -60,6 +64,7 @@ class InMemoryFeatureCatalog : public FeatureCatalog {
   std::shared_ptr<Manifests> manifests_;  // shared with the ledgers, which outlive the catalog
   std::shared_ptr<std::mutex> manifests_mutex_;
   std::map<Digest256, LabelTable> labels_;
+  std::map<Digest256, std::shared_ptr<const FeatureProfile>> profiles_;
   std::map<std::string, Digest256> names_;
 };
 

@@ -16,6 +16,7 @@ class InMemoryStore : public FeatureStore {
   explicit InMemoryStore(std::shared_ptr<InMemorySet> set) : set_(std::move(set)) {}
 
   const SetDescription& description() const override { return set_->description(); }
+  const FeatureProfile* profile() const override { return set_->profile(); }
   absl::Status Read(std::span<const RecordKey> keys, const Selection& selection, const MaskChoice& mask,
                     const RecordSink& sink) override {
     return set_->Read(keys, selection, mask, sink);
@@ -94,10 +95,12 @@ class InMemoryPublisher : public UnitPublisher {
 
 }  // namespace
 
-InMemorySet::InMemorySet(SetDescription description, std::function<absl::Time()> clock,
-                         std::function<uint64_t()> max_bytes, FindManifest find_manifest)
+InMemorySet::InMemorySet(SetDescription description, std::shared_ptr<const FeatureProfile> profile,
+                         std::function<absl::Time()> clock, std::function<uint64_t()> max_bytes,
+                         FindManifest find_manifest)
     : id_(description.set.Id()),
       description_(std::move(description)),
+      profile_(std::move(profile)),
       clock_(std::move(clock)),
       max_bytes_(std::move(max_bytes)),
       find_manifest_(std::move(find_manifest)) {}
@@ -173,7 +176,7 @@ absl::Status InMemorySet::Read(std::span<const RecordKey> keys, const Selection&
       found = held != records_.end();
       if (found) block = held->second.block;
     }
-    RecordResult result = ResultFromStored(description_, keys[i], block, found, selection, mask);
+    RecordResult result = ResultFromStored(description_, keys[i], block, found, selection, mask, profile());
     if (result.state == RecordState::kDamaged) {
       std::lock_guard lock(mutex_);
       const auto held = records_.find(keys[i]);

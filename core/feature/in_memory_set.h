@@ -26,8 +26,10 @@ class InMemorySet : public std::enable_shared_from_this<InMemorySet> {
   };
   using Blocks = std::map<RecordKey, PinnedBytes, SeedMajor>;
 
-  InMemorySet(SetDescription description, std::function<absl::Time()> clock,
-              std::function<uint64_t()> max_bytes, FindManifest find_manifest);
+  // `profile`: null where the set's codec needs none.
+  InMemorySet(SetDescription description, std::shared_ptr<const FeatureProfile> profile,
+              std::function<absl::Time()> clock, std::function<uint64_t()> max_bytes,
+              FindManifest find_manifest);
 
   OpenedSet Open(OpenMode mode);
   SetSummary Summary();
@@ -35,6 +37,7 @@ class InMemorySet : public std::enable_shared_from_this<InMemorySet> {
   absl::Status Damage(const RecordKey& key);
 
   const SetDescription& description() const { return description_; }
+  const FeatureProfile* profile() const { return profile_.get(); }
   absl::Status Read(std::span<const RecordKey> keys, const Selection& selection, const MaskChoice& mask,
                     const RecordSink& sink);
 
@@ -65,6 +68,7 @@ class InMemorySet : public std::enable_shared_from_this<InMemorySet> {
 
   const Digest256 id_;
   const SetDescription description_;
+  const std::shared_ptr<const FeatureProfile> profile_;
   const std::function<absl::Time()> clock_;
   const std::function<uint64_t()> max_bytes_;
   const FindManifest find_manifest_;

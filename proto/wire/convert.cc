@@ -121,6 +121,9 @@ void ToWire(const Selection& selection, v1::Selection* wire) {
     case Selection::Encoding::kF16:
       wire->set_encoding(v1::Selection::ENCODING_F16);
       break;
+    case Selection::Encoding::kBf16:
+      wire->set_encoding(v1::Selection::ENCODING_BF16);
+      break;
   }
 }
 
@@ -150,10 +153,13 @@ absl::StatusOr<Selection> FromWire(const v1::Selection& wire) {
     case v1::Selection::ENCODING_F16:
       selection.encoding = Selection::Encoding::kF16;
       break;
+    case v1::Selection::ENCODING_BF16:
+      selection.encoding = Selection::Encoding::kBf16;
+      break;
     default:
       return absl::InvalidArgumentError(absl::StrCat("selection.encoding: unknown value ",
                                                      static_cast<int>(wire.encoding()),
-                                                     "; known: stored, f32, f16"));
+                                                     "; known: stored, f32, f16, bf16"));
   }
   return selection;
 }

@@ -45,6 +45,9 @@ class EpochSourceConformance : public ::testing::TestWithParam<EpochSourceFactor
     keys.push_back(SyntheticImageKey(0));
     manifest_ = Manifest::FromOccurrences(keys);
     ASSERT_THAT(cache_.PutManifest(manifest_), IsOk());
+    if (NeedsProfile(description.set.codec)) {
+      ASSERT_THAT(cache_.PutProfile(MakeSyntheticProfile(description)), IsOk());
+    }
     ASSERT_THAT(cache_.CreateSet(description), IsOk());
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedSet set, cache_.OpenSet(description.set.Id(), OpenMode::kContribute));
     ASSERT_THAT(FillSet(set, manifest_.digest(), kNumViewSeeds, fails), IsOk());
@@ -348,7 +351,7 @@ TEST_P(EpochSourceConformance, TheSmallestCreditStillReadsTheWholeEpoch) {
 }
 
 TEST_P(EpochSourceConformance, NoFrameCostsMoreThanTheLargest) {
-  for (const Codec codec : {Codec::kF32, Codec::kF16}) {
+  for (const Codec codec : kAllCodecs) {
     for (const TokenPolicy policy : {TokenPolicy::kAll, TokenPolicy::kVisible}) {
       Fill(MakeSyntheticDescription({.token_policy = policy, .mask = {.num_visible = 5, .num_masks = 2}, .codec = codec}));
       for (const Selection::Tokens tokens : {Selection::Tokens::kStored, Selection::Tokens::kMask}) {

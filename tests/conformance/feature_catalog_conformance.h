@@ -160,6 +160,53 @@ TEST_P(FeatureCatalogConformance, LabelsBelongToAManifestAndTheLastTableCounts) 
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("2 labels for the 3 occurrences")));
 }
 
+TEST_P(FeatureCatalogConformance, ProfilesAreFoundByTheirDigest) {
+  EXPECT_THAT(catalog().ListProfiles(), IsOkAndHolds(IsEmpty()));
+  const SetDescription description = MakeSyntheticDescription();
+  const FeatureProfile one = MakeSyntheticProfile(description, 1);
+  const FeatureProfile two = MakeSyntheticProfile(description, 2);
+  ASSERT_NE(one.digest(), two.digest());
+  AFTERIMAGE_ASSERT_OK(catalog().PutProfile(one));
+  AFTERIMAGE_ASSERT_OK(catalog().PutProfile(two));
+  AFTERIMAGE_ASSERT_OK(catalog().PutProfile(one));
+  EXPECT_THAT(catalog().ListProfiles(), IsOkAndHolds(UnorderedElementsAre(one.digest(), two.digest())));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto read, catalog().GetProfile(one.digest()));
+  EXPECT_EQ(read->digest(), one.digest());
+  EXPECT_EQ(read->content(), one.content());
+  EXPECT_THAT(catalog().GetProfile(MakeSyntheticProfile(description, 3).digest()),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr(one.digest().Hex())));
+
+  AFTERIMAGE_ASSERT_OK(catalog().SetName("calibrated", two.digest(), false));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto named, ResolveProfile(catalog(), "calibrated"));
+  EXPECT_EQ(named->digest(), two.digest());
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto by_digits,
+                                  ResolveProfile(catalog(), one.digest().Hex().substr(0, 12)));
+  EXPECT_EQ(by_digits->digest(), one.digest());
+  EXPECT_THAT(ResolveProfile(catalog(), "other"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("calibrated  " + two.digest().Hex())));
+}
+
+TEST_P(FeatureCatalogConformance, ASetNeedsItsProfile) {
+  const SetDescription description = MakeSyntheticDescription({.codec = Codec::kI8x});
+  EXPECT_THAT(catalog().CreateSet(description), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                                         HasSubstr(description.set.profile_digest.Hex())));
+  const SetDescription other = MakeSyntheticDescription({.codec = Codec::kI8x, .teacher = "other"});
+  const FeatureProfile of_other = MakeSyntheticProfile(other);
+  AFTERIMAGE_ASSERT_OK(catalog().PutProfile(of_other));
+  SetDescription mixed = description;
+  mixed.set.profile_digest = of_other.digest();
+  EXPECT_THAT(catalog().CreateSet(mixed),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       ::testing::AllOf(HasSubstr(other.set.feature_id.Hex()),
+                                        HasSubstr(description.set.feature_id.Hex()))));
+  SetDescription more_levels = other;
+  more_levels.set.levels = {2, 3, 4};
+  EXPECT_THAT(catalog().CreateSet(more_levels),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("it has no level 2")));
+  EXPECT_THAT(catalog().ListSets(), IsOkAndHolds(IsEmpty()));
+  AFTERIMAGE_EXPECT_OK(catalog().CreateSet(other));
+}
+
 TEST_P(FeatureCatalogConformance, NamesStandForOneDigest) {
   const Digest256 one = MakeSyntheticManifest(1).digest();
   const Digest256 two = MakeSyntheticManifest(2).digest();
@@ -178,7 +225,7 @@ TEST_P(FeatureCatalogConformance, NamesStandForOneDigest) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("../up")));
 }
 
-TEST_P(FeatureCatalogConformance, ReopenKeepsSetsManifestsLabelsAndNames) {
+TEST_P(FeatureCatalogConformance, ReopenKeepsSetsManifestsLabelsProfilesAndNames) {
   const SetDescription description = MakeSyntheticDescription();
   const Manifest manifest = MakeSyntheticManifest(4);
   PutManifest(manifest);
@@ -186,6 +233,8 @@ TEST_P(FeatureCatalogConformance, ReopenKeepsSetsManifestsLabelsAndNames) {
       catalog().PutLabels(manifest.digest(), {.labels = {0, 0, 1, 1}, .class_names = {"a", "b"}}));
   AFTERIMAGE_ASSERT_OK(FillSet(CreateAndOpen(description), manifest.digest(), 1));
   AFTERIMAGE_ASSERT_OK(catalog().SetName("name", description.set.Id(), false));
+  const FeatureProfile profile = MakeSyntheticProfile(description);
+  AFTERIMAGE_ASSERT_OK(catalog().PutProfile(profile));
   if (!cache_->Reopen()) GTEST_SKIP() << "this cache does not outlive its process";
 
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::vector<SetSummary> sets, catalog().ListSets());
@@ -196,6 +245,8 @@ TEST_P(FeatureCatalogConformance, ReopenKeepsSetsManifestsLabelsAndNames) {
   EXPECT_THAT(catalog().ListManifests(), IsOkAndHolds(ElementsAre(manifest.digest())));
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const LabelTable labels, catalog().GetLabels(manifest.digest()));
   EXPECT_THAT(labels.labels, ElementsAre(0, 0, 1, 1));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto kept, catalog().GetProfile(profile.digest()));
+  EXPECT_EQ(kept->content(), profile.content());
 }
 
 }  // namespace afterimage::testing

@@ -38,7 +38,7 @@ class FeatureStoreConformance : public CacheConformance {
     const absl::StatusOr<PinnedBytes> bytes = ReadOne(store, key, selection, mask);
     EXPECT_THAT(bytes, IsOk());
     if (!bytes.ok()) return FeatureRecord();
-    const absl::StatusOr<FeatureBlock> block = FeatureBlock::Parse(bytes->bytes);
+    const absl::StatusOr<FeatureBlock> block = FeatureBlock::Parse(bytes->bytes, store.profile());
     EXPECT_THAT(block, IsOk());
     if (!block.ok()) return FeatureRecord();
     absl::StatusOr<FeatureRecord> record = block->ToRecord();
@@ -215,17 +215,44 @@ TEST_P(FeatureStoreConformance, SelectsOneMaskOfAVisibleRecord) {
 }
 
 TEST_P(FeatureStoreConformance, TranscodesWhatTravels) {
-  for (const Codec codec : {Codec::kF16, Codec::kF32}) {
+  for (const Codec codec : kAllCodecs) {
     const SetDescription description = MakeSyntheticDescription({.codec = codec});
     const OpenedSet set = Filled(description, 2, 1);
     const FeatureRecord whole = MakeSyntheticRecord(description, Key(1));
-    for (const Selection::Encoding encoding : {Selection::Encoding::kF16, Selection::Encoding::kF32}) {
+    std::vector<std::pair<Selection::Encoding, Codec>> encodings = {{Selection::Encoding::kF32, Codec::kF32}};
+    // Only where nothing is rounded.
+    if (codec != Codec::kI8x) encodings.emplace_back(Selection::Encoding::kF16, Codec::kF16);
+    if (codec == Codec::kBf16) encodings.emplace_back(Selection::Encoding::kBf16, Codec::kBf16);
+    for (const auto& [encoding, travels_as] : encodings) {
       AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const PinnedBytes bytes,
                                       ReadOne(*set.store, Key(1), {.encoding = encoding}));
       AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block, FeatureBlock::Parse(bytes.bytes));
-      EXPECT_EQ(block.codec(), encoding == Selection::Encoding::kF16 ? Codec::kF16 : Codec::kF32);
+      EXPECT_EQ(block.codec(), travels_as);
       AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureRecord record, block.ToRecord());
       ExpectRowsOf(record, whole);
+    }
+  }
+}
+
+TEST_P(FeatureStoreConformance, SetsWithAProfileAreReadWithIt) {
+  for (const TokenPolicy policy : {TokenPolicy::kAll, TokenPolicy::kVisible}) {
+    const SetDescription description = MakeSyntheticDescription(
+        {.token_policy = policy, .mask = {.num_visible = 5, .num_masks = 2}, .codec = Codec::kI8x});
+    const OpenedSet set = Filled(description, 3, 1);
+    ASSERT_NE(set.store->profile(), nullptr);
+    EXPECT_EQ(set.store->profile()->digest(), description.set.profile_digest);
+    const FeatureRecord whole = MakeSyntheticRecord(description, Key(1));
+    ExpectRowsOf(ReadDecoded(*set.store, Key(1), {}), whole);
+    for (const Selection::Encoding encoding : {Selection::Encoding::kStored, Selection::Encoding::kF32}) {
+      const FeatureRecord part = ReadDecoded(
+          *set.store, Key(1), {.levels = {4}, .tokens = Selection::Tokens::kMask, .encoding = encoding},
+          {.spec = {.num_visible = 3}, .mask_index = 1});
+      EXPECT_EQ(part.tokens.size(), policy == TokenPolicy::kAll ? 4u : 6u);
+      ExpectRowsOf(part, whole);
+    }
+    const FeatureRecord half = ReadDecoded(*set.store, Key(1), {.encoding = Selection::Encoding::kF16});
+    for (size_t i = 0; i < half.levels[0].values.size(); ++i) {
+      ASSERT_NEAR(half.levels[0].values[i], whole.levels[0].values[i], 4.0f / 2048) << i;
     }
   }
 }

@@ -24,19 +24,28 @@ def align(offset):
     return (offset + 63) // 64 * 64
 
 
-IMPORTANCE, TOKENS, MASKS, PLANE, STATISTICS, PIXELS, REASON = range(1, 8)
-F32, F16, U16, U8 = range(1, 5)
-DTYPE = {F32: "<f4", F16: "<f2", U16: "<u2", U8: "u1"}
+IMPORTANCE, TOKENS, MASKS, PLANE, STATISTICS, PIXELS, REASON, EXCEPTIONS = range(1, 9)
+F32, F16, U16, U8, BF16, I8, EXCEPTION = range(1, 8)
+DTYPE = {F32: "<f4", F16: "<f2", U16: "<u2", U8: "u1", I8: "i1", EXCEPTION: [("position", "<u4"), ("value", "<f4")]}
+
+
+def encode(element, array):
+    if element != BF16:
+        return numpy.asarray(array).astype(DTYPE[element]).tobytes()
+    bits = numpy.asarray(array).astype("<f4").view("<u4").astype("<u8")
+    upper, lower = bits >> 16, bits & 0xffff
+    up = (lower > 0x8000) | ((lower == 0x8000) & (upper % 2 == 1))  # to the nearest, ties to even
+    return (upper + up).astype("<u2").tobytes()
 
 
 def block(kind, flags, codec, geometry, view_digest, view_size, grid, num_tokens, num_masks, width, sections,
-          original=None):
+          original=None, profile=bytes(32)):
     """sections: (kind, level, type, 2-d array), in the order of the table; original: the digest of the record
     that this is a part of."""
     end = 144 + 40 * len(sections)
     table, body = b"", b""
     for section_kind, level, element, array in sections:
-        payload = numpy.asarray(array).astype(DTYPE[element]).tobytes()
+        payload = encode(element, array)
         offset = align(end)
         body += b"\0" * (offset - end) + payload
         rows, columns = numpy.asarray(array).shape
@@ -45,11 +54,11 @@ def block(kind, flags, codec, geometry, view_digest, view_size, grid, num_tokens
         end = offset + len(payload)
 
     def header(digest_low, digest_high, checksum):
-        head = b"\x89AFB\r\n\x1a\n" + struct.pack("<IIQ", 1, 144, end)
+        head = b"\x89AFB\r\n\x1a\n" + struct.pack("<IIQ", 1 if codec <= 2 else 2, 144, end)
         head += struct.pack("<BBBBI", kind, flags, codec, 0, len(sections))
         head += struct.pack("<6I", *geometry) + struct.pack("<Q", view_digest)
         head += struct.pack("<6I", view_size, grid, num_tokens, num_masks, width, 0)
-        head += b"\0" * 32 + struct.pack("<QQQ", digest_low, digest_high, checksum)
+        head += profile + struct.pack("<QQQ", digest_low, digest_high, checksum)
         assert len(head) == 144
         return head
 
@@ -91,6 +100,13 @@ labels += struct.pack("<I", 3) + b"cat" + struct.pack("<I", 4) + b"b\xc3\xa4r"
 show("kLabelDigest", sha256(labels))
 show("kLabelBytes", labels + bytes.fromhex(sha256(labels)))
 
+# A profile of two levels and three channels.
+profile = b"AFTIPROF" + struct.pack("<IIII", 1, 2, 3, 0) + bytes(range(32)) + struct.pack("<QQ", 3, 15)
+for level in (3, 4):
+    profile += struct.pack("<I3f3f", level, -0.5, 0.25 * level, 2, 1, 0, 0.375)
+show("kProfileDigest", sha256(profile))
+show("kProfileBytes", profile + bytes.fromhex(sha256(profile)))
+
 # A record of all tokens: 2 x 2 patches of 2 x 2 pixels, level 3 of width 3.
 tokens, width = 5, 3
 plane = [[(row * width + column - 7) * 0.375 for column in range(width)] for row in range(tokens)]
@@ -104,6 +120,13 @@ for name, codec in (("F32", 1), ("F16", 2)):
         (PIXELS, 0, U8, pixels)])
     show(f"kBlock{name}", data)
     show(f"kRecordDigest{name}", record_digest)
+# bfloat16 holds eight bits of a number: some of these are rounded, up, down and to even.
+fine = [[(row * width + column - 7) * 0.375 + (row * width + column) / 1024 for column in range(width)]
+        for row in range(tokens)]
+data, bf16_digest = block(1, 1, 3, geometry, 0x0123456789abcdef, 4, 2, tokens, 0, width, [
+    (IMPORTANCE, 0, F32, importance), (PLANE, 3, BF16, fine), (STATISTICS, 3, F32, statistics), (PIXELS, 0, U8, pixels)])
+show("kBlockBf16", data)
+show("kRecordDigestBf16", bf16_digest)
 
 
 
@@ -122,6 +145,45 @@ show("kBlockPart", data)
 # The same view as the policy "visible" stores it, with the masks [3, 0] and [2, 3].
 data, _ = block(1, 1, 2, geometry, 0x0123456789abcdef, 4, 2, 4, 2, width, rows_of([0, 1, 3, 4], [[3, 0], [2, 3]]))
 show("kBlockVisible", data)
+
+# Codec i8x. Level 3: one value of 60 is an exception, a channel without deviation, one with a wide one. Level 4: too many
+# exceptions, so f16.
+f4 = numpy.float32
+channel = numpy.arange(12)
+mean = {3: (channel * 0.25 - 1).astype(f4), 4: numpy.zeros(12, f4)}
+sigma = {3: (channel * 0.125 + 0.125).astype(f4), 4: numpy.full(12, 0.0078125, f4)}
+sigma[3][0], sigma[3][11] = 0, 8
+profile = b"AFTIPROF" + struct.pack("<IIII", 1, 2, 12, 0) + bytes(range(32)) + struct.pack("<QQ", 3, 15)
+profile += b"".join(struct.pack("<I", level) + mean[level].tobytes() + sigma[level].tobytes() for level in (3, 4))
+profile_digest = hashlib.sha256(profile).digest()
+offsets = (numpy.arange(60).reshape(5, 12) % 7 - 3) * numpy.where(channel == 0, 0.0078125, 0.25)
+values = {3: mean[3] + offsets.astype(f4), 4: offsets.astype(f4)}
+values[3][4, 5] = 30.5
+
+
+def i8x(values, mean, sigma):
+    step = numpy.clip(sigma * f4(5) / f4(127), f4(2**-10), f4(11 / 64))
+    scaled = (values - mean) * (f4(1) / step)
+    fits = numpy.abs(scaled) < 127.5
+    exceptions = numpy.array([[(p, values.flat[p]) for p in numpy.flatnonzero(~fits)]], DTYPE[EXCEPTION])
+    return numpy.rint(numpy.where(fits, scaled, 0)).astype("i1"), exceptions
+
+
+rows, exceptions = i8x(values[3], mean[3], sigma[3])
+assert exceptions.shape[1] == 1 and i8x(values[4], mean[4], sigma[4])[1].shape[1] > 1
+data, i8x_digest = block(1, 1, 4, geometry, 0x0123456789abcdef, 4, 2, 5, 0, 12, [
+    (IMPORTANCE, 0, F32, importance), (PLANE, 3, I8, rows), (PLANE, 4, F16, values[4]), (STATISTICS, 3, F32, statistics),
+    (STATISTICS, 4, F32, statistics), (PIXELS, 0, U8, pixels), (EXCEPTIONS, 3, EXCEPTION, exceptions)],
+    profile=profile_digest)
+show("kI8xProfileDigest", profile_digest)
+show("kBlockI8x", data)
+# What travels of level 3 for the mask [3, 0], without pixels: row 4 becomes row 1.
+exceptions["position"] -= 3 * 12
+part, _ = block(1, 1 | 2 | 4, 4, geometry, 0x0123456789abcdef, 4, 2, 3, 1, 12, [
+    (IMPORTANCE, 0, F32, importance), (TOKENS, 0, U16, [[0, 4, 1]]), (MASKS, 0, U16, [[3, 0]]),
+    (PLANE, 3, I8, rows[[0, 4, 1]]), (STATISTICS, 3, F32, [[s[t] for t in (0, 4, 1)] for s in statistics]),
+    (EXCEPTIONS, 3, EXCEPTION, exceptions)], original=i8x_digest, profile=profile_digest)
+show("kBlockI8xPart", part)
 
 reason = b"not a JPEG file"
 data, _ = block(2, 0, 0, (0,) * 6, 0, 0, 0, 0, 0, 0, [(REASON, 0, U8, [list(reason)])])

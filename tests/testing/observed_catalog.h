@@ -27,6 +27,7 @@ class ObservedStore : public FeatureStore {
       : store_(std::move(store)), observer_(std::move(observer)) {}
 
   const SetDescription& description() const override { return store_->description(); }
+  const FeatureProfile* profile() const override { return store_->profile(); }
 
   absl::Status Read(std::span<const RecordKey> keys, const Selection& selection, const MaskChoice& mask,
                     const RecordSink& sink) override {
@@ -80,6 +81,11 @@ class ObservedCatalog : public FeatureCatalog {
     return catalog_->PutLabels(manifest, labels);
   }
   absl::StatusOr<LabelTable> GetLabels(const Digest256& manifest) override { return catalog_->GetLabels(manifest); }
+  absl::Status PutProfile(const FeatureProfile& profile) override { return catalog_->PutProfile(profile); }
+  absl::StatusOr<std::shared_ptr<const FeatureProfile>> GetProfile(const Digest256& digest) override {
+    return catalog_->GetProfile(digest);
+  }
+  absl::StatusOr<std::vector<Digest256>> ListProfiles() override { return catalog_->ListProfiles(); }
   absl::Status SetName(const std::string& name, const Digest256& target, bool replace) override {
     return catalog_->SetName(name, target, replace);
   }

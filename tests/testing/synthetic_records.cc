@@ -1,10 +1,14 @@
 #include "tests/testing/synthetic_records.h"
 
+#include <cstdlib>
+#include <map>
+#include <mutex>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/feature/feature_block.h"
+#include "core/feature/profile_builder.h"
 #include "core/view/view.h"
 
 namespace afterimage::testing {
@@ -30,6 +34,26 @@ class Numbers {
   uint64_t state_;
 };
 
+// The default profile, where the codec needs one; kept until the process ends.
+const FeatureProfile* ProfileOf(const SetDescription& description) {
+  if (!NeedsProfile(description.set.codec)) return nullptr;
+  static std::mutex mutex;
+  static std::map<Digest256, FeatureProfile> profiles;  // by set id
+  const Digest256 id = description.set.Id();
+  std::lock_guard lock(mutex);
+  const auto found = profiles.find(id);
+  if (found != profiles.end()) return &found->second;
+  return &profiles.emplace(id, MakeSyntheticProfile(description)).first->second;
+}
+
+// What the set's codec gives back of it.
+FeatureRecord AsStored(const SetDescription& description, const FeatureRecord& record) {
+  if (description.set.codec == Codec::kF32) return record;
+  const FeatureProfile* const profile = ProfileOf(description);
+  const std::string bytes = EncodeFeatureBlock(record, description.set.codec, profile).value();
+  return FeatureBlock::Parse(AsBytes(bytes), profile)->ToRecord().value();
+}
+
 }  // namespace
 
 SetDescription MakeSyntheticDescription(const SyntheticOptions& options) {
@@ -46,6 +70,8 @@ SetDescription MakeSyntheticDescription(const SyntheticOptions& options) {
   description.set.pixels = options.pixels;
   description.set.codec = options.codec;
   description.layout = options.layout;
+  if (NeedsProfile(options.codec))
+    description.set.profile_digest = MakeSyntheticProfile(description).digest();
   return description;
 }
 
@@ -88,16 +114,29 @@ FeatureRecord MakeSyntheticRecord(const SetDescription& description, const Recor
   record.view_digest = ViewDigest(view);
   if (description.set.pixels) record.pixels = ToPatchMajor(view, geometry.grid);
 
-  if (description.set.token_policy == TokenPolicy::kAll) return record;
+  if (description.set.token_policy == TokenPolicy::kAll) return AsStored(description, record);
   std::vector<std::vector<uint16_t>> masks;
   for (uint32_t i = 0; i < description.set.mask.num_masks; ++i) {
     masks.push_back(DrawMask(description.set.mask, key.image, key.view_seed, i, record.importance).value());
   }
-  return KeepVisible(record, std::move(masks));
+  return AsStored(description, KeepVisible(record, std::move(masks)));
+}
+
+FeatureProfile MakeSyntheticProfile(const SetDescription& description, uint64_t num_records) {
+  SetDescription exact = description;
+  exact.set.codec = Codec::kF32;
+  exact.set.token_policy = TokenPolicy::kAll;
+  ProfileBuilder builder(exact.set.feature_id, exact.set.levels, exact.feature.geometry.width);
+  for (uint64_t i = 0; i < num_records; ++i) {
+    const absl::Status added = builder.Add(MakeSyntheticRecord(exact, {SyntheticImageKey(i), 0}));
+    if (!added.ok()) std::abort();
+  }
+  return builder.Finish().value();
 }
 
 std::string MakeSyntheticBlock(const SetDescription& description, const RecordKey& key, uint64_t salt) {
-  return EncodeFeatureBlock(MakeSyntheticRecord(description, key, salt), description.set.codec).value();
+  const FeatureRecord record = MakeSyntheticRecord(description, key, salt);
+  return EncodeFeatureBlock(record, description.set.codec, ProfileOf(description)).value();
 }
 
 UnitMetadata MakeSyntheticMetadata(const std::string& worker) {

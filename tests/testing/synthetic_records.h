@@ -31,13 +31,19 @@ struct SyntheticOptions {
 // A valid description.
 SetDescription MakeSyntheticDescription(const SyntheticOptions& options = {});
 
+// A profile of this description's feature id, calibrated on the first `num_records` made-up records of it
+// (all tokens, as no codec has rounded them), with every level that the set stores. MakeSyntheticDescription
+// names the default one where the codec needs a profile.
+FeatureProfile MakeSyntheticProfile(const SetDescription& description, uint64_t num_records = 8);
+
 // The key of the made-up picture `index`.
 ImageKey SyntheticImageKey(uint64_t index);
 // Pictures first .. first + count - 1, each once.
 Manifest MakeSyntheticManifest(uint64_t count, uint64_t first = 0);
 
 // What the made-up teacher sees: a pure function of (description, key, salt). Values are multiples of 1/256
-// below 4 in magnitude, so that f16 holds them exactly and every codec gives them back as they were.
+// below 4 in magnitude, so that f16 holds them exactly; for a set whose codec rounds more, as it rounds them.
+// So each set gives its records back as they were.
 FeatureRecord MakeSyntheticRecord(const SetDescription& description, const RecordKey& key, uint64_t salt = 0);
 // The block that a set of this description stores for it.
 std::string MakeSyntheticBlock(const SetDescription& description, const RecordKey& key, uint64_t salt = 0);

@@ -286,7 +286,7 @@ absl::Status BatchFeed::AddSample(std::span<const EpochFrame> frames, TrainingBa
 }
 
 absl::Status BatchFeed::DecodeSample(std::span<const EpochFrame> frames, TrainingBatch& batch) const {
-  AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock block, FeatureBlock::Parse(frames.front().block.bytes));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock block, FeatureBlock::Parse(frames.front().block.bytes, options_.profile));
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<uint16_t> patches, block.Mask(0));
   const int64_t num_visible = batch.visible.size(1);
   const int64_t width = options_.shape.teachers.front().width;
@@ -309,7 +309,7 @@ absl::Status BatchFeed::DecodeSample(std::span<const EpochFrame> frames, Trainin
 
   for (size_t i = 1; i < frames.size(); ++i) {
     const FurtherSet& set = options_.further_sets[i - 1];
-    AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock further, FeatureBlock::Parse(frames[i].block.bytes));
+    AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock further, FeatureBlock::Parse(frames[i].block.bytes, set.profile));
     if (further.view_digest() != block.view_digest()) {
       return absl::FailedPreconditionError(
           absl::StrCat("set ", set.set_id.Hex(), " saw another view: digest ",

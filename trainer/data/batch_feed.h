@@ -44,6 +44,7 @@ class BatchFeed {
     // here.
     bool draws_same_mask = false;
     uint32_t num_masks = 0;  // M of a set of visible tokens; 0 = it has all
+    const FeatureProfile* profile = nullptr;  // as Options::profile
   };
 
   struct Options {
@@ -52,6 +53,7 @@ class BatchFeed {
         further_sets;        // shape.teachers has the first set's entry and one for each of these
     uint64_t num_steps = 0;  // batches to give, over as many epochs as it takes
     BatchShape shape;
+    const FeatureProfile* profile = nullptr;  // of the first set's codec, if that needs one; must outlive the feed
     // Where epochs differ in their masks: the order of each. Empty = request.order throughout.
     std::function<OrderSpec(uint64_t epoch)> order_of_epoch;
     MissPolicy miss = MissPolicy::kFail;

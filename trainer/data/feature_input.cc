@@ -158,9 +158,9 @@ absl::Status FeatureInput::OpenLive(const FeatureInputOptions& options) {
       return spec;
     };
   }
-  AFTERIMAGE_ASSIGN_OR_RETURN(
-      live_source_,
-      LiveTeacherSource::Create(teacher_.get(), images_.get(), description_, std::move(view_of_epoch)));
+  AFTERIMAGE_ASSIGN_OR_RETURN(live_source_,
+                              LiveTeacherSource::Create(teacher_.get(), images_.get(), description_,
+                                                        std::move(view_of_epoch), profile_.get()));
   source_ = live_source_.get();
   summary_ = absl::StrCat(
       "live teacher ", options.teacher.weights, " over ", images_->source().Description(), ", ",
@@ -174,6 +174,7 @@ absl::Status FeatureInput::TakeSet(const FeatureInputOptions& options, FeatureCa
   AFTERIMAGE_ASSIGN_OR_RETURN(order_.manifest, ResolveManifest(catalog, set, options.manifest));
   AFTERIMAGE_ASSIGN_OR_RETURN(const auto manifest, catalog.GetManifest(order_.manifest));
   description_ = set.description;
+  AFTERIMAGE_ASSIGN_OR_RETURN(profile_, ProfileOfSet(catalog, description_));
   order_.num_occurrences = manifest->num_occurrences();
   order_.num_view_seeds = set.num_view_seeds;
   if (set.num_view_seeds == 0) {
@@ -192,7 +193,9 @@ absl::Status FeatureInput::TakeFurtherSets(const FeatureInputOptions& options, F
           "--set ", options.sets[i], ": its features are those of a set that is named before it"));
     }
     AFTERIMAGE_RETURN_IF_ERROR(WithContext(CheckFurtherSet(set), absl::StrCat("--set ", options.sets[i])));
+    AFTERIMAGE_ASSIGN_OR_RETURN(auto profile, ProfileOfSet(catalog, set.description));
     further_descriptions_.push_back(set.description);
+    further_profiles_.push_back(std::move(profile));
   }
   return absl::OkStatus();
 }

@@ -61,6 +61,10 @@ class FeatureInput {
   const std::vector<SetDescription>& further_descriptions() const { return further_descriptions_; }
   // Whether a further set gives the patches of the first one's mask by itself.
   bool DrawsSameMask(const SetDescription& further) const;
+  // What the blocks of a set are decoded with, of the first one and of further_descriptions()[index]; null where
+  // its codec needs none.
+  const FeatureProfile* profile() const { return profile_.get(); }
+  const FeatureProfile* further_profile(size_t index) const { return further_profiles_[index].get(); }
   const OrderSpec& order() const { return order_; }  // of the first epoch
   // Epochs differ where the mask ratio is a range; in the number of visible patches alone.
   OrderSpec OrderOf(uint64_t epoch) const;
@@ -90,6 +94,8 @@ class FeatureInput {
   EpochSource* source_ = nullptr;
   SetDescription description_;
   std::vector<SetDescription> further_descriptions_;
+  std::shared_ptr<const FeatureProfile> profile_;
+  std::vector<std::shared_ptr<const FeatureProfile>> further_profiles_;
   OrderSpec order_;
   std::optional<LinearRange> mask_ratio_;  // where it is no constant
   uint64_t epochs_ = 1;

@@ -122,26 +122,29 @@ absl::Status LiveTeacherStream::Finish(FeatureRecord record, EpochFrame& frame) 
                                                frame.mask_index, record.importance));
   }
   if (!set.pixels) record.pixels.clear();
-  AFTERIMAGE_ASSIGN_OR_RETURN(std::string encoded, EncodeFeatureBlock(record, set.codec, set.profile_digest));
+  AFTERIMAGE_ASSIGN_OR_RETURN(std::string encoded, EncodeFeatureBlock(record, set.codec, source_->profile_));
   // … and what a reader makes of it.
   const PinnedBytes stored = PinnedBytes::FromString(std::move(encoded));
-  AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock block, FeatureBlock::Parse(stored.bytes));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock block, FeatureBlock::Parse(stored.bytes, source_->profile_));
   AFTERIMAGE_ASSIGN_OR_RETURN(frame.block, SelectFromBlock(block, stored, request_.selection, mask));
   frame.record_digest = block.record_digest();
   return absl::OkStatus();
 }
 
 LiveTeacherSource::LiveTeacherSource(TeacherRunner* teacher, const ImageIndex* images,
-                                     SetDescription description, ViewOfEpoch view_of_epoch)
+                                     SetDescription description, ViewOfEpoch view_of_epoch,
+                                     const FeatureProfile* profile)
     : teacher_(teacher),
       images_(images),
       description_(std::move(description)),
-      view_of_epoch_(std::move(view_of_epoch)) {}
+      view_of_epoch_(std::move(view_of_epoch)),
+      profile_(profile) {}
 
 absl::StatusOr<std::unique_ptr<LiveTeacherSource>> LiveTeacherSource::Create(TeacherRunner* teacher,
                                                                              const ImageIndex* images,
                                                                              SetDescription description,
-                                                                             ViewOfEpoch view_of_epoch) {
+                                                                             ViewOfEpoch view_of_epoch,
+                                                                             const FeatureProfile* profile) {
   AFTERIMAGE_RETURN_IF_ERROR(description.Validate());
   const Digest256 mine = MakeFeatureSpec(*teacher, description.feature.view).Id();
   if (mine != description.set.feature_id) {
@@ -150,7 +153,7 @@ absl::StatusOr<std::unique_ptr<LiveTeacherSource>> LiveTeacherSource::Create(Tea
                                                       ": another teacher, preprocessing or view spec"));
   }
   return std::unique_ptr<LiveTeacherSource>(
-      new LiveTeacherSource(teacher, images, std::move(description), std::move(view_of_epoch)));
+      new LiveTeacherSource(teacher, images, std::move(description), std::move(view_of_epoch), profile));
 }
 
 absl::StatusOr<std::unique_ptr<EpochStream>> LiveTeacherSource::Open(const EpochRequest& request) {

@@ -25,23 +25,26 @@ class LiveTeacherSource : public EpochSource {
   using ViewOfEpoch = std::function<ViewSpec(uint64_t epoch)>;
 
   // FailedPrecondition: `description` is of another feature id than this teacher over these views gives (both
-  // told). The pointers must outlive the source and its streams.
+  // told). `profile`: of the description's codec, null where it needs none. The pointers must outlive the
+  // source and its streams.
   static absl::StatusOr<std::unique_ptr<LiveTeacherSource>> Create(TeacherRunner* teacher,
                                                                    const ImageIndex* images,
                                                                    SetDescription description,
-                                                                   ViewOfEpoch view_of_epoch = {});
+                                                                   ViewOfEpoch view_of_epoch = {},
+                                                                   const FeatureProfile* profile = nullptr);
 
   absl::StatusOr<std::unique_ptr<EpochStream>> Open(const EpochRequest& request) override;
 
  private:
   friend class LiveTeacherStream;
   LiveTeacherSource(TeacherRunner* teacher, const ImageIndex* images, SetDescription description,
-                    ViewOfEpoch view_of_epoch);
+                    ViewOfEpoch view_of_epoch, const FeatureProfile* profile);
 
   TeacherRunner* const teacher_;
   const ImageIndex* const images_;
   const SetDescription description_;
   const ViewOfEpoch view_of_epoch_;
+  const FeatureProfile* const profile_;
   std::mutex mutex_;  // of the teacher
 };
 

@@ -195,6 +195,7 @@ Json SharedByRanks(const PretrainPlan& plan) {
 BatchFeed::Options FeedFrom(const PretrainPlan& plan, const StepToken& token) {
   const SetDescription& description = plan.input->description();
   BatchFeed::Options feed;
+  feed.profile = plan.input->profile();
   feed.request.set_id = token.set_id;
   feed.request.order = token.order;
   feed.request.epoch = token.epoch;
@@ -220,7 +221,8 @@ BatchFeed::Options FeedFrom(const PretrainPlan& plan, const StepToken& token) {
         {.set_id = further.set.Id(),
          .levels = plan.alignments[i].levels,
          .draws_same_mask = plan.input->DrawsSameMask(further),
-         .num_masks = further.set.token_policy == TokenPolicy::kVisible ? further.set.mask.num_masks : 0});
+         .num_masks = further.set.token_policy == TokenPolicy::kVisible ? further.set.mask.num_masks : 0,
+         .profile = plan.input->further_profile(i - 1)});
   }
   if (plan.input->order_varies())
     feed.order_of_epoch = [input = plan.input.get()](uint64_t epoch) { return input->OrderOf(epoch); };

@@ -101,7 +101,8 @@ TEST_F(PrecomputePipelineTest, StoresWhatTheTeacherComputesForEveryImageAndSeed)
           const View view, MakeView(image, description.feature.view,
                                     DrawViewGeometry(key, description.feature.view, seed, image.width, image.height)));
       AFTERIMAGE_ASSERT_OK_AND_ASSIGN(
-          const std::string expected, EncodeForSet(description, {key, seed}, teacher_.RecordOf(view, description.set.levels)));
+          const std::string expected,
+          EncodeForSet(description, nullptr, {key, seed}, teacher_.RecordOf(view, description.set.levels)));
       EXPECT_TRUE(std::equal(stored.bytes.begin(), stored.bytes.end(), AsBytes(expected).begin(), AsBytes(expected).end()));
     }
   }

@@ -54,6 +54,37 @@ TEST(DescribeSetTest, AMaskThatLeavesNothingAndLevelsThatDoNotExistAreRefused) {
               StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("'4'"), HasSubstr("1 to 3"))));
 }
 
+FeatureProfile ProfileOf(const Digest256& feature_id, uint32_t width, const std::vector<uint32_t>& levels) {
+  ProfileContent content{.feature_id = feature_id, .width = width, .num_records = 1, .num_rows = 17};
+  for (const uint32_t level : levels) {
+    content.levels.push_back({level, std::vector<float>(width, 0.0f), std::vector<float>(width, 1.0f)});
+  }
+  return FeatureProfile::Create(content).value();
+}
+
+TEST(DescribeSetTest, I8xTakesAProfileOfTheSameFeatures) {
+  const FakeTeacher teacher;
+  PrecomputeOptions options;
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const SetDescription f16, DescribeSet(options, teacher));
+  const uint32_t width = teacher.geometry().width;
+  options.codec = "i8x";
+  options.profile = "calibrated";
+  EXPECT_THAT(DescribeSet(options, teacher),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("needs --profile")));
+  const FeatureProfile good = ProfileOf(f16.set.feature_id, width, {1, 2, 3});
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const SetDescription set, DescribeSet(options, teacher, &good));
+  EXPECT_EQ(set.set.codec, Codec::kI8x);
+  EXPECT_EQ(set.set.profile_digest, good.digest());
+  const FeatureProfile other = ProfileOf(Sha256({}), width, {1, 2, 3});
+  EXPECT_THAT(DescribeSet(options, teacher, &other),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr("calibrated"), HasSubstr(Sha256({}).Hex()),
+                             HasSubstr(f16.set.feature_id.Hex()))));
+  const FeatureProfile few = ProfileOf(f16.set.feature_id, width, {3});
+  EXPECT_THAT(DescribeSet(options, teacher, &few),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("has no level 1")));
+}
+
 TEST(ParseByteSizeTest, DecimalAndBinaryUnits) {
   EXPECT_THAT(ParseByteSize("1500"), IsOkAndHolds(1500u));
   EXPECT_THAT(ParseByteSize("1.5TB"), IsOkAndHolds(1'500'000'000'000u));

@@ -94,7 +94,7 @@ TEST(ConvertTest, EpochRequestsGoThereAndBack) {
   request.selection = {.levels = {2, 4},
                        .tokens = Selection::Tokens::kMask,
                        .pixels = false,
-                       .encoding = Selection::Encoding::kF16};
+                       .encoding = Selection::Encoding::kBf16};
   request.credit_bytes = 12345;
   v1::EpochRequest wire;
   ToWire(request, &wire);

@@ -62,6 +62,24 @@ class FolderCatalogTest : public ::testing::Test {
   const Digest256 id_ = description_.set.Id();
 };
 
+TEST_F(FolderCatalogTest, ADamagedProfileIsDataLossAndIsWrittenAnew) {
+  const FeatureProfile profile = testing::MakeSyntheticProfile(description_);
+  AFTERIMAGE_ASSERT_OK(OpenCatalog()->PutProfile(profile));
+  const std::filesystem::path file = path_ / "profiles" / profile.digest().Hex();
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(std::string bytes, ReadFile(file));
+  EXPECT_EQ(bytes, profile.Serialize());
+  bytes[100] ^= 1;
+  std::ofstream(file, std::ios::trunc) << bytes;
+  const std::unique_ptr<FolderCatalog> catalog = OpenCatalog();
+  EXPECT_THAT(catalog->GetProfile(profile.digest()),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr(file.string())));
+  std::filesystem::rename(file, path_ / "profiles" / Digest256().Hex());
+  EXPECT_THAT(catalog->GetProfile(Digest256()), StatusIs(absl::StatusCode::kDataLoss));
+  AFTERIMAGE_ASSERT_OK(catalog->PutProfile(profile));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto read, catalog->GetProfile(profile.digest()));
+  EXPECT_EQ(read->content(), profile.content());
+}
+
 TEST_F(FolderCatalogTest, SaysWhatIsNoCache) {
   EXPECT_THAT(FolderCatalog::Open(path_),
               StatusIs(absl::StatusCode::kNotFound,

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "afterimage/v1/catalog.grpc.pb.h"
+#include "core/feature/feature_block.h"
 #include "tests/cache_server/service/served_cache.h"
 
 namespace afterimage {
@@ -54,7 +55,7 @@ TEST(ConnectionTest, AnotherVersionIsRefusedAndBothAreTold) {
   EXPECT_THAT(Connection::Open("grpc://127.0.0.1:" + std::to_string(port), Impatient()),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        AllOf(HasSubstr("9.8.7"), HasSubstr("feature block version 42"),
-                             HasSubstr("this client has 1"))));
+                             HasSubstr("this client has " + std::to_string(kFeatureBlockVersion)))));
 }
 
 TEST(ConnectionTest, SomethingElseThatSpeaksGrpcIsToldApart) {

@@ -33,8 +33,8 @@ absl::Status ReadAll(const std::string& bytes) {
 }
 
 TEST(FeatureBlockCorruptionTest, EveryTruncationIsFound) {
-  for (const std::string& good :
-       {Unhex(golden::kBlockF32), VisibleBlock(), Unhex(golden::kBlockPart), Unhex(golden::kBlockFailed)}) {
+  for (const std::string& good : {Unhex(golden::kBlockF32), Unhex(golden::kBlockBf16), VisibleBlock(),
+                                  Unhex(golden::kBlockPart), Unhex(golden::kBlockFailed)}) {
     ASSERT_TRUE(ReadAll(good).ok());
     for (size_t size = 0; size < good.size(); ++size) {
       // A copy of exactly this size, so that AddressSanitizer sees a read beyond it.
@@ -46,8 +46,8 @@ TEST(FeatureBlockCorruptionTest, EveryTruncationIsFound) {
 }
 
 TEST(FeatureBlockCorruptionTest, EveryFlippedBitIsFound) {
-  for (const std::string& good :
-       {Unhex(golden::kBlockF32), VisibleBlock(), Unhex(golden::kBlockPart), Unhex(golden::kBlockFailed)}) {
+  for (const std::string& good : {Unhex(golden::kBlockF32), Unhex(golden::kBlockBf16), VisibleBlock(),
+                                  Unhex(golden::kBlockPart), Unhex(golden::kBlockFailed)}) {
     for (size_t bit = 0; bit < good.size() * 8; ++bit) {
       std::string bad = good;
       bad[bit / 8] = static_cast<char>(bad[bit / 8] ^ (1 << bit % 8));
@@ -64,7 +64,7 @@ TEST(FeatureBlockCorruptionTest, AnotherVersionIsToldWithBoth) {
   bytes[block::kVersionAt] = 7;
   EXPECT_THAT(FeatureBlock::Parse(AsBytes(bytes)),
               StatusIs(absl::StatusCode::kFailedPrecondition,
-                       HasSubstr("format version 7, this program reads version 1")));
+                       HasSubstr("format version 7, this program reads versions 1 to 2")));
 }
 
 TEST(FeatureBlockCorruptionTest, ADamagedSectionLeavesTheOthersReadable) {
@@ -133,8 +133,11 @@ TEST(FeatureBlockCorruptionTest, LyingHeadersAreRefused) {
       {forge().Set<uint8_t>(block::kKindAt, 3).Seal(), "unknown kind"},
       {forge().Set<uint8_t>(block::kFlagsAt, 8).Seal(), "unknown flags"},
       {forge().Set<uint8_t>(block::kFlagsAt, 4).Seal(), "unknown flags"},  // mask order, but no part
-      {forge().Set<uint8_t>(block::kCodecAt, 9).Seal(), "unknown codec"},
+      {forge().Set<uint8_t>(block::kCodecAt, 0).Seal(), "unknown codec"},
+      {forge().Set<uint32_t>(block::kVersionAt, 2).Set<uint8_t>(block::kCodecAt, 9).Seal(), "unknown codec"},
       {forge().Set<uint8_t>(block::kCodecAt, 1).Seal(), "does not fit the header"},
+      {forge().Set<uint8_t>(block::kCodecAt, 3).Seal(), "codec 3 in format version 1"},
+      {forge().Set<uint32_t>(block::kVersionAt, 2).Seal(), "codec 2 in format version 2"},
       {forge().Set<uint8_t>(block::kCodecAt + 1, 1).Seal(), "reserved"},
       {forge().Set<uint32_t>(block::kWidthAt + 4, 1).Seal(), "reserved"},
       {forge().Set<uint32_t>(block::kGridAt, 0).Seal(), "a grid of 0"},
@@ -150,7 +153,8 @@ TEST(FeatureBlockCorruptionTest, LyingHeadersAreRefused) {
       {forge().Set<uint32_t>(block::kWidthAt, 4).Seal(), "does not fit the header"},
       {forge().Set<uint32_t>(block::kWidthAt, 0).Seal(), "does not fit the header"},
       {forge().SetEntry<uint16_t>(0, 0, 0).Seal(), "unknown kind 0"},
-      {forge().SetEntry<uint16_t>(5, 0, 8).Seal(), "unknown kind 8"},
+      {forge().SetEntry<uint16_t>(5, 0, 9).Seal(), "unknown kind 9"},
+      {forge().SetEntry<uint16_t>(5, 0, 8).Seal(), "does not fit the header"},  // exceptions of no level
       {forge().SetEntry<uint16_t>(1, 0, 1).Seal(), "out of order"},
       {forge().SetEntry<uint16_t>(5, 0, 7).Seal(), "does not fit the header"},  // a reason in a record
       {forge().SetEntry<uint16_t>(0, 2, 1).Seal(), "does not fit the header"},  // importance of a level

@@ -78,6 +78,22 @@ TEST(SelectFromBlockTest, TranscodingThereAndBackGivesTheSameNumbers) {
   ::afterimage::testing::ExpectEqualRecords(again, GoldenRecord());
 }
 
+TEST(SelectFromBlockTest, TravelsAsBf16Rounded) {
+  const PinnedBytes whole = PinnedBytes::FromString(
+      EncodeFeatureBlock(::afterimage::testing::FineGoldenRecord(), Codec::kF32).value());
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(
+      const PinnedBytes part,
+      Select(whole, {.tokens = Selection::Tokens::kMask, .encoding = Selection::Encoding::kBf16}, {2, 1}));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block, FeatureBlock::Parse(part.bytes));
+  EXPECT_EQ(block.codec(), Codec::kBf16);
+  const std::string stored = HexDecode(golden::kBlockBf16).value();
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock direct, FeatureBlock::Parse(AsBytes(stored)));
+  std::vector<float> values(9), expected(9);
+  AFTERIMAGE_ASSERT_OK(block.ReadLevel(3, {}, values));
+  AFTERIMAGE_ASSERT_OK(direct.ReadLevel(3, std::vector<uint16_t>{0, 3, 2}, expected));
+  EXPECT_EQ(values, expected);
+}
+
 TEST(SelectFromBlockTest, APartOfAPartIsAPart) {
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(
       const PinnedBytes mask, Select(Golden(Codec::kF32), {.tokens = Selection::Tokens::kMask}, {2, 3, 0}));

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/feature/bfloat16.h"
 #include "gmock/gmock.h"
 #include "tests/core/feature/golden_bytes.h"
 #include "tests/core/feature/golden_record.h"
@@ -16,6 +17,7 @@ namespace afterimage {
 namespace {
 
 using ::afterimage::testing::ExpectEqualRecords;
+using ::afterimage::testing::FineGoldenRecord;
 using ::afterimage::testing::GoldenRecord;
 using ::afterimage::testing::IsOk;
 using ::afterimage::testing::IsOkAndHolds;
@@ -35,6 +37,9 @@ TEST(FeatureBlockTest, BytesAreFrozen) {
   EXPECT_EQ(HexEncode(AsBytes(f32)), golden::kBlockF32);
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::string f16, EncodeFeatureBlock(GoldenRecord(), Codec::kF16));
   EXPECT_EQ(HexEncode(AsBytes(f16)), golden::kBlockF16);
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::string bf16,
+                                  EncodeFeatureBlock(FineGoldenRecord(), Codec::kBf16));
+  EXPECT_EQ(HexEncode(AsBytes(bf16)), golden::kBlockBf16);
   const FeatureRecord visible = KeepVisible(GoldenRecord(), {{3, 0}, {2, 3}});
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::string union_of_masks, EncodeFeatureBlock(visible, Codec::kF16));
   EXPECT_EQ(HexEncode(AsBytes(union_of_masks)), golden::kBlockVisible);
@@ -61,6 +66,19 @@ TEST(FeatureBlockTest, TheGoldenBlocksAreRead) {
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureRecord record, block.ToRecord());
     ExpectEqualRecords(record, GoldenRecord());
   }
+}
+
+TEST(FeatureBlockTest, TheGoldenBlockInBf16IsReadRounded) {
+  const std::string bytes = Unhex(golden::kBlockBf16);
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block, FeatureBlock::Parse(AsBytes(bytes)));
+  EXPECT_EQ(block.record_digest().Hex(), golden::kRecordDigestBf16);
+  EXPECT_EQ(block.codec(), Codec::kBf16);
+  FeatureRecord expected = FineGoldenRecord();
+  for (float& value : expected.levels[0].values) value = Bfloat16ToFloat(FloatToBfloat16(value));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureRecord record, block.ToRecord());
+  ExpectEqualRecords(record, expected);
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::string again, EncodeFeatureBlock(record, Codec::kBf16));
+  EXPECT_EQ(again, bytes);
 }
 
 TEST(FeatureBlockTest, TheGoldenFailureIsRead) {
@@ -117,7 +135,7 @@ TEST(FeatureBlockTest, SectionsAreAligned) {
 }
 
 TEST(FeatureBlockTest, ReadsChosenRows) {
-  for (const Codec codec : {Codec::kF32, Codec::kF16}) {
+  for (const Codec codec : {Codec::kF32, Codec::kF16, Codec::kBf16}) {
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::string bytes, EncodeFeatureBlock(GoldenRecord(), codec));
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block, FeatureBlock::Parse(AsBytes(bytes)));
     std::vector<float> values(6);
@@ -192,7 +210,7 @@ TEST(FeatureBlockTest, EncodeRefusesRecordsThatAreNotConsistent) {
       {[&](FeatureRecord& r) { r.levels[0].values[14] = -inf; }, "level 3, token 4, channel 2"},
       {[](FeatureRecord& r) { r.pixels.pop_back(); }, "47 bytes of pixels"},
   };
-  for (const Codec codec : {Codec::kF32, Codec::kF16}) {
+  for (const Codec codec : {Codec::kF32, Codec::kF16, Codec::kBf16}) {
     for (const BadRecord& spoilt : bad) {
       FeatureRecord record = GoldenRecord();
       spoilt.spoil(record);
@@ -207,10 +225,20 @@ TEST(FeatureBlockTest, EncodeRefusesWhatF16CannotHold) {
   FeatureRecord record = GoldenRecord();
   record.levels[0].values[13] = 70000.0f;
   EXPECT_THAT(EncodeFeatureBlock(record, Codec::kF32), IsOk());
+  EXPECT_THAT(EncodeFeatureBlock(record, Codec::kBf16), IsOk());
   EXPECT_THAT(
       EncodeFeatureBlock(record, Codec::kF16),
       StatusIs(absl::StatusCode::kInvalidArgument,
                AllOf(HasSubstr("level 3, token 4, channel 1: 70000"), HasSubstr("beyond the range of f16"))));
+}
+
+TEST(FeatureBlockTest, EncodeRefusesWhatBf16CannotHold) {
+  FeatureRecord record = GoldenRecord();
+  record.levels[0].values[3] = std::numeric_limits<float>::max();
+  EXPECT_THAT(EncodeFeatureBlock(record, Codec::kF32), IsOk());
+  EXPECT_THAT(EncodeFeatureBlock(record, Codec::kBf16),
+              StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("level 3, token 1, channel 0"),
+                                                                 HasSubstr("beyond the range of bf16"))));
 }
 
 }  // namespace

@@ -119,6 +119,7 @@ TEST(FeatureSpecTest, ValidateNamesWhatIsWrong) {
       {[](SetDescription& d) { d.set.mask.num_visible = 0; }, "visible patches is 0"},
       {[](SetDescription& d) { d.set.mask.num_masks = 0; }, "number of masks is 0"},
       {[](SetDescription& d) { d.set.profile_digest.bytes[0] = 1; }, "codec f16 has no profile"},
+      {[](SetDescription& d) { d.set.codec = Codec::kI8x; }, "codec i8x needs a profile"},
       {[](SetDescription& d) { d.layout.num_shards = 0; }, "shards is 0"},
       {[](SetDescription& d) { d.layout.seeds_per_unit = 0; }, "seeds per unit is 0"},
       {[](SetDescription& d) { d.feature.geometry.grid = 0; }, "grid is 0"},
@@ -205,8 +206,10 @@ TEST(FeatureSpecTest, ASetCanHoldTheImportanceOfAnotherTeacher) {
 
 TEST(FeatureSpecTest, CodecsHaveNames) {
   EXPECT_EQ(CodecName(Codec::kF32), "f32");
+  EXPECT_THAT(ParseCodec("bf16"), IsOkAndHolds(Codec::kBf16));
   EXPECT_THAT(ParseCodec("f16"), IsOkAndHolds(Codec::kF16));
-  EXPECT_THAT(ParseCodec("F16"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("f32, f16")));
+  EXPECT_THAT(ParseCodec("F16"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("f32, f16, bf16, i8x")));
 }
 
 TEST(FeatureSpecTest, LastLevels) {

@@ -44,13 +44,14 @@ TEST_F(ResultFromStoredTest, ABlockIsOkAndPinned) {
 
 TEST_F(ResultFromStoredTest, OtherBytesAreDamagedAndTheReasonNamesTheKey) {
   std::string version = MakeSyntheticBlock(description_, key_);
-  version[8] = 2;
+  version[8] = 3;
   std::string content = MakeSyntheticBlock(description_, key_);
   content.back() ^= 1;
-  const std::pair<std::string, const char*> cases[] = {{"", "0 bytes"},
-                                                       {version, "version 2, this program reads version 1"},
-                                                       {content, "checksum"},
-                                                       {EncodeFailedBlock("x").substr(0, 150), "bytes"}};
+  const std::pair<std::string, const char*> cases[] = {
+      {"", "0 bytes"},
+      {version, "version 3, this program reads versions 1 to 2"},
+      {content, "checksum"},
+      {EncodeFailedBlock("x").substr(0, 150), "bytes"}};
   for (const auto& [value, why] : cases) {
     const RecordResult result = ResultOf(value);
     EXPECT_EQ(result.state, RecordState::kDamaged);

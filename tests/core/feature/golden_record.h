@@ -26,6 +26,14 @@ inline FeatureRecord GoldenRecord() {
   return record;
 }
 
+// The same with values that bfloat16 rounds.
+inline FeatureRecord FineGoldenRecord() {
+  FeatureRecord record = GoldenRecord();
+  for (int i = 0; i < 15; ++i)
+    record.levels[0].values[static_cast<size_t>(i)] += static_cast<float>(i) / 1024.0f;
+  return record;
+}
+
 inline void ExpectEqualRecords(const FeatureRecord& a, const FeatureRecord& b) {
   EXPECT_EQ(a.geometry, b.geometry);
   EXPECT_EQ(a.view_digest, b.view_digest);

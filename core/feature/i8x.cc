@@ -1,0 +1,144 @@
+#include "core/feature/i8x.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "core/feature/half.h"
+
+namespace afterimage {
+namespace {
+
+// Below it a float that is rounded to the nearest integer is at most 127 in magnitude.
+constexpr float kRange = 127.5f;
+
+float Scaled(const I8xChannels& channels, size_t channel, float value) {
+  return (value - channels.mean[channel]) * channels.inverse_step[channel];
+}
+
+bool IsException(float scaled) { return !(std::abs(scaled) < kRange); }
+
+// The loops below are compiled twice: for any processor, and with the widest registers that are asked for.
+// They are written so that the compiler takes many values at a time; the operations, and so the bits, are the
+// same.
+
+// Returns the number of exceptions.
+inline __attribute__((always_inline)) size_t EncodeRow(const I8xChannels& channels, const float* values,
+                                                       int8_t* target) {
+  // Adding and taking it away rounds to an integer, ties to even: a float this large has no fraction.
+  constexpr float kMagic = 0x1.8p23f;
+  const size_t width = channels.mean.size();
+  const float* const mean = channels.mean.data();
+  const float* const inverse_step = channels.inverse_step.data();
+  uint32_t num_exceptions = 0;
+  for (size_t channel = 0; channel < width; ++channel) {
+    const float scaled = (values[channel] - mean[channel]) * inverse_step[channel];
+    const bool fits = std::abs(scaled) < kRange;
+    const float rounded = ((fits ? scaled : 0.0f) + kMagic) - kMagic;
+    target[channel] = static_cast<int8_t>(static_cast<int32_t>(rounded));
+    num_exceptions += fits ? 0 : 1;
+  }
+  return num_exceptions;
+}
+
+inline __attribute__((always_inline)) void DecodeRow(const I8xChannels& channels, const int8_t* row,
+                                                     float* target) {
+  const size_t width = channels.mean.size();
+  const float* const mean = channels.mean.data();
+  const float* const step = channels.step.data();
+  for (size_t channel = 0; channel < width; ++channel) {
+    target[channel] = static_cast<float>(row[channel]) * step[channel] + mean[channel];
+  }
+}
+
+}  // namespace
+
+namespace internal {
+
+size_t EncodeI8xRowPortably(const I8xChannels& channels, const float* values, int8_t* target) {
+  return EncodeRow(channels, values, target);
+}
+void DecodeI8xRowPortably(const I8xChannels& channels, const int8_t* row, float* target) {
+  DecodeRow(channels, row, target);
+}
+
+#if defined(__x86_64__)
+
+__attribute__((target("avx2"))) size_t EncodeI8xRowWidely(const I8xChannels& channels, const float* values,
+                                                          int8_t* target) {
+  return EncodeRow(channels, values, target);
+}
+__attribute__((target("avx2"))) void DecodeI8xRowWidely(const I8xChannels& channels, const int8_t* row,
+                                                        float* target) {
+  DecodeRow(channels, row, target);
+}
+bool HasWideI8x() {
+  static const bool has = __builtin_cpu_supports("avx2");
+  return has;
+}
+
+#else
+
+size_t EncodeI8xRowWidely(const I8xChannels& channels, const float* values, int8_t* target) {
+  return EncodeRow(channels, values, target);
+}
+void DecodeI8xRowWidely(const I8xChannels& channels, const int8_t* row, float* target) {
+  DecodeRow(channels, row, target);
+}
+bool HasWideI8x() { return false; }
+
+#endif
+
+}  // namespace internal
+
+namespace {
+
+// False: too many exceptions.
+bool EncodeRows(const I8xChannels& channels, std::span<const float> values, I8xPlane& plane) {
+  plane.bytes.resize(values.size());
+  plane.exceptions.clear();
+  const size_t max_exceptions = values.size() / kI8xValuesPerException;
+  const size_t width = channels.mean.size();
+  const bool wide = internal::HasWideI8x();
+  size_t num_exceptions = 0;
+  for (size_t begin = 0; begin < values.size(); begin += width) {
+    const float* const row = values.data() + begin;
+    int8_t* const target = reinterpret_cast<int8_t*>(plane.bytes.data()) + begin;
+    const size_t of_row = wide ? internal::EncodeI8xRowWidely(channels, row, target)
+                               : internal::EncodeI8xRowPortably(channels, row, target);
+    num_exceptions += of_row;
+    if (num_exceptions > max_exceptions) return false;
+    for (size_t channel = 0; of_row > 0 && channel < width; ++channel) {
+      if (!IsException(Scaled(channels, channel, row[channel]))) continue;
+      plane.exceptions.push_back({static_cast<uint32_t>(begin + channel), row[channel]});
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+I8xChannels::I8xChannels(const std::vector<float>& means, const std::vector<float>& sigma) : mean(means) {
+  for (const float deviation : sigma) {
+    step.push_back(std::clamp(deviation * 5.0f / 127.0f, kI8xSmallestStep, kI8xLargestStep));
+    inverse_step.push_back(1.0f / step.back());
+  }
+}
+
+I8xPlane EncodeI8xPlane(const I8xChannels& channels, std::span<const float> values) {
+  I8xPlane plane;
+  if (EncodeRows(channels, values, plane)) return plane;
+  std::vector<uint8_t> halves(values.size() * sizeof(uint16_t));
+  EncodeHalves(values, halves.data());  // cannot fail: the values are small
+  std::vector<float> rounded(values.size());
+  DecodeHalves(halves.data(), rounded);
+  if (EncodeRows(channels, rounded, plane)) return plane;
+  return {.is_f16 = true, .bytes = std::move(halves), .exceptions = {}};
+}
+
+void DecodeI8xRow(const I8xChannels& channels, const int8_t* row, float* target) {
+  return internal::HasWideI8x() ? internal::DecodeI8xRowWidely(channels, row, target)
+                                : internal::DecodeI8xRowPortably(channels, row, target);
+}
+
+}  // namespace afterimage

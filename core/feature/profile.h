@@ -1,0 +1,70 @@
+// What calibration learnt about the numbers of one feature id, for the codecs that need to know.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/base/bytes.h"
+#include "core/base/digest.h"
+#include "core/feature/i8x.h"
+
+namespace afterimage {
+
+// No stored feature is larger: a LayerNorm of width W without an affine part gives at most sqrt(W - 1), and
+// teachers have at most 65536 channels.
+inline constexpr float kLargestFeature = 256.0f;
+// Of a channel's mean, in magnitude: above what a LayerNorm of fewer than 54757 channels can give. Codecs
+// count on it.
+inline constexpr float kLargestMean = 234.0f;
+
+// Mean and standard deviation of each channel of one level, over tokens.
+struct LevelProfile {
+  uint32_t level = 0;        // 1-based teacher level
+  std::vector<float> mean;   // of each channel; |mean| <= kLargestMean
+  std::vector<float> sigma;  // >= 0
+
+  bool operator==(const LevelProfile&) const = default;
+};
+
+struct ProfileContent {
+  Digest256 feature_id;  // teacher, preprocessing and views
+  uint32_t width = 0;    // channels of each level
+  uint64_t num_records = 0;
+  uint64_t num_rows = 0;             // tokens of a level, all records together
+  std::vector<LevelProfile> levels;  // ascending
+
+  bool operator==(const ProfileContent&) const = default;
+};
+
+// Named by its digest, and so never changed: calibrating again makes another one. Holds no time and no host.
+// Immutable, thread-safe.
+class FeatureProfile {
+ public:
+  // InvalidArgument: no level, levels not ascending, sizes that differ, a number that is none or out of
+  // range.
+  static absl::StatusOr<FeatureProfile> Create(ProfileContent content);
+
+  const Digest256& digest() const { return digest_; }
+  const ProfileContent& content() const { return content_; }
+  const Digest256& feature_id() const { return content_.feature_id; }
+  uint32_t width() const { return content_.width; }
+  // Null: not a level of the profile.
+  const LevelProfile* FindLevel(uint32_t level) const;
+  // What i8x makes of it, computed once.
+  const I8xChannels* FindI8x(uint32_t level) const;
+
+  // The bytes of profiles/<digest> (docs/profile_format.md). The digest is the SHA-256 of all but the last 32
+  // of them, which hold it.
+  std::string Serialize() const;
+  // FailedPrecondition: another format version (both told). DataLoss: anything else that does not fit.
+  static absl::StatusOr<FeatureProfile> Parse(ByteSpan bytes);
+
+ private:
+  ProfileContent content_;
+  std::vector<I8xChannels> i8x_;  // parallel to content_.levels
+  Digest256 digest_;
+};
+
+}  // namespace afterimage

@@ -1,0 +1,124 @@
+// afterimage calibrate, as a user runs it.
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "client/open_cache.h"
+#include "core/feature/profile_builder.h"
+#include "core/identity/canonical_spec.h"
+#include "gmock/gmock.h"
+#include "tests/testing/child_process.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/synthetic_records.h"
+#include "tests/testing/temporary_folder.h"
+
+namespace afterimage {
+namespace {
+
+using ::testing::AllOf;
+using testing::FillSet;
+using testing::Finished;
+using ::testing::HasSubstr;
+using testing::IsOk;
+using testing::MakeSyntheticDescription;
+using testing::SyntheticImageKey;
+using testing::TemporaryFolder;
+
+class CalibrateCommandTest : public ::testing::Test {
+ protected:
+  // A set of `num_images` pictures, one of which cannot be decoded.
+  void MakeSet(const SetDescription& description, uint64_t num_images, uint32_t num_view_seeds) {
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedCache cache, OpenCache(path(), {.create = true}));
+    const Manifest manifest = testing::MakeSyntheticManifest(num_images);
+    AFTERIMAGE_ASSERT_OK(cache.catalog->PutManifest(manifest));
+    AFTERIMAGE_ASSERT_OK(cache.catalog->CreateSet(description));
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedSet set,
+                                    cache.catalog->OpenSet(description.set.Id(), OpenMode::kContribute));
+    AFTERIMAGE_ASSERT_OK(FillSet(set, manifest.digest(), num_view_seeds,
+                                 [](const RecordKey& key) { return key.image == SyntheticImageKey(2); }));
+  }
+  Finished Calibrate(std::vector<std::string> more) {
+    std::vector<std::string> argv = {std::string(AFTERIMAGE_BINARY_DIR) + "/bin/afterimage", "calibrate",
+                                     "--cache", path()};
+    argv.insert(argv.end(), more.begin(), more.end());
+    return testing::RunProgram(argv);
+  }
+  std::string path() const { return (folder_ / "cache").string(); }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(CalibrateCommandTest, StoresTheProfileOfAllRecordsUnderItsName) {
+  for (const bool pixels : {true, false}) {
+    std::filesystem::remove_all(path());
+    const SetDescription description = MakeSyntheticDescription({.pixels = pixels});
+    MakeSet(description, 6, 2);
+    const Finished finished = Calibrate({"--name", "calibrated"});
+    ASSERT_EQ(finished.status, 0) << finished.Text();
+
+    ProfileBuilder builder(description.set.feature_id, description.set.levels,
+                           description.feature.geometry.width);
+    for (uint64_t image = 0; image < 6; ++image) {
+      for (uint32_t seed = 0; seed < 2; ++seed) {
+        if (image == 2) continue;
+        AFTERIMAGE_ASSERT_OK(
+            builder.Add(testing::MakeSyntheticRecord(description, {SyntheticImageKey(image), seed})));
+      }
+    }
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureProfile expected, builder.Finish());
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedCache cache, OpenCache(path()));
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto stored, ResolveProfile(*cache.catalog, "calibrated"));
+    EXPECT_EQ(stored->digest(), expected.digest());
+    EXPECT_THAT(finished.out,
+                AllOf(HasSubstr(expected.digest().Hex()), HasSubstr("10 records"), HasSubstr("NOTE"),
+                      HasSubstr("i8x    all          1.0000"), HasSubstr("for 6 images per view seed")));
+  }
+}
+
+TEST_F(CalibrateCommandTest, JsonTellsWhatWasMeasured) {
+  MakeSet(MakeSyntheticDescription({.codec = Codec::kF32}), 300, 1);
+  const Finished finished = Calibrate({"--json", "--samples", "40"});
+  ASSERT_EQ(finished.status, 0) << finished.Text();
+  const Json report = Json::parse(finished.out, nullptr, false);
+  ASSERT_TRUE(report.is_object()) << finished.out;
+  EXPECT_THAT(report["records"].get<int>(),
+              ::testing::AnyOf(39, 40));  // the one that failed may have been chosen
+  EXPECT_GT(report["measured_records"].get<int>(), 250);
+  EXPECT_LT(report["measured_and_calibrated_records"].get<int>(), 40);
+  ASSERT_EQ(report["codecs"].size(), 4u);
+  double bytes_before = 5;
+  for (const char* const name : {"f32", "f16", "bf16", "i8x"}) {
+    const auto of_codec =
+        std::ranges::find(report["codecs"], name, [](const Json& one) { return one["codec"]; });
+    ASSERT_NE(of_codec, report["codecs"].end());
+    const Json all = (*of_codec)["all"];
+    EXPECT_LE(all["bytes_per_value"].get<double>(), bytes_before);
+    bytes_before = all["bytes_per_value"];
+    EXPECT_EQ((*of_codec)["levels"].size(), 2u);
+    const bool exact =
+        std::string(name) == "f32" || std::string(name) == "f16";  // made-up values fit into f16
+    EXPECT_EQ(all["rmse"].get<double>() == 0, exact) << name;
+    EXPECT_LE(all["largest_error"].get<double>(), 0.15) << name;
+  }
+  EXPECT_LE(bytes_before, 1.005);
+}
+
+TEST_F(CalibrateCommandTest, RefusesWhatCannotBe) {
+  MakeSet(MakeSyntheticDescription({.codec = Codec::kBf16}), 3, 1);
+  const Finished coarse = Calibrate({});
+  EXPECT_EQ(coarse.status, 1);
+  EXPECT_THAT(coarse.err, AllOf(HasSubstr("is of codec bf16"), HasSubstr("f16 or f32")));
+  MakeSet(MakeSyntheticDescription({.teacher = "second"}), 3, 1);
+  EXPECT_THAT(Calibrate({}).err, HasSubstr("there are 2 sets"));
+  EXPECT_EQ(Calibrate({"--from", "feed"}).status, 1);
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedCache cache, OpenCache(path()));
+  const std::string second = MakeSyntheticDescription({.teacher = "second"}).set.Id().Hex();
+  AFTERIMAGE_ASSERT_OK(cache.catalog->SetName("taken", Digest256(), false));
+  const Finished name = Calibrate({"--from", second, "--name", "taken"});
+  EXPECT_EQ(name.status, 1);
+  EXPECT_THAT(name.err, HasSubstr("\"taken\" stands for"));
+  EXPECT_THAT(cache.catalog->ListProfiles(), testing::IsOkAndHolds(::testing::IsEmpty()));
+}
+
+}  // namespace
+}  // namespace afterimage
