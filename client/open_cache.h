@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "client/remote/remote_usage.h"
 #include "core/feature/feature_catalog.h"
 #include "core/order/epoch_source.h"
 
@@ -18,6 +19,8 @@ struct OpenCacheOptions {
   uint64_t quota_bytes =
       0;  // of a folder: writing beyond it is ResourceExhausted; 0 = no quota; ignored for a server
   int reader_threads = 2;  // per epoch stream on a folder; a server has its own
+  // Of several servers: which one took over from which, and why; from any thread. Unset: a line on standard error.
+  std::function<void(const std::string&)> message;
 };
 
 // What an address stands for. Members are destroyed in reverse order: the source before the catalog that it
@@ -29,14 +32,20 @@ struct OpenedCache {
   std::unique_ptr<EpochSource> epoch_source;  // never null; thread-safe; reads what `catalog` holds
   // Of a folder: the next precompute wants these records of the set again. Null for a server: repair where the folder is.
   std::function<absl::Status(const Digest256& set_id, const std::vector<RecordKey>& keys)> mark_damaged;
+  // Of a server: what its process has used so far, all clients together; of several the sums. Null for a folder, which is read in
+  // this process.
+  std::function<absl::StatusOr<ServerUsage>()> server_usage;
 };
 
 // Opens a cache:
 //   /some/folder            the embedded store, no server involved
 //   unix:/path/to/socket    afterimage-server on this machine
 //   grpc://host:port        afterimage-server anywhere
-// NotFound: no cache in the folder (with `create`: it is made). InvalidArgument: an address of no such form,
-// or several servers (not served by this version). Unavailable: no server answers there. FailedPrecondition:
+//   grpcs://host:port       the same with TLS
+//   grpc://a:1,b:2          several servers that hold the same sets or parts of them, for reading (or grpcs://)
+// Authorities, certificate and token come from the environment (ServerAccess::FromEnvironment).
+// NotFound: no cache in the folder (with `create`: it is made). InvalidArgument: an address of no such form.
+// Unavailable: no server answers there (of several: none of them). FailedPrecondition:
 // the server, or the folder, speaks another version (both told).
 absl::StatusOr<OpenedCache> OpenCache(const std::string& address, const OpenCacheOptions& options = {});
 

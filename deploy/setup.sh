@@ -25,7 +25,7 @@ readonly packages=(
   # libraries
   libgrpc++-dev libgrpc-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev librocksdb-dev
   libzstd-dev libturbojpeg0-dev libjpeg62-turbo-dev libspng-dev libwebp-dev zlib1g-dev libssl-dev libxxhash-dev
-  libcli11-dev nlohmann-json3-dev libeigen3-dev libgloo-dev libisal-dev
+  libcli11-dev nlohmann-json3-dev libeigen3-dev libgloo-dev libisal-dev libmicrohttpd-dev
   # tests and demo
   libgtest-dev libgmock-dev dataset-fashion-mnist
 )

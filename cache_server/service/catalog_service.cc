@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "proto/wire/convert.h"
-#include "proto/wire/grpc_status.h"
 #include "proto/wire/versions.h"
 
 namespace afterimage {
@@ -43,58 +42,63 @@ absl::Status SendPieces(const std::string& content, grpc::ServerWriter<v1::Bytes
 
 }  // namespace
 
-grpc::Status CatalogService::GetCapabilities(grpc::ServerContext*, const v1::GetCapabilitiesRequest*,
+grpc::Status CatalogService::GetCapabilities(grpc::ServerContext* context, const v1::GetCapabilitiesRequest*,
                                              v1::Capabilities* response) {
-  response->set_protocol_version(kProtocolVersion);
-  response->set_feature_block_version(kFeatureBlockVersion);
-  response->set_order_version(kOrderVersion);
-  response->set_description_version(kDescriptionVersion);
-  response->set_server_version(kServerVersion);
-  v1::Limits* limits = response->mutable_limits();
-  limits->set_max_message_bytes(limits_.max_message_bytes);
-  limits->set_max_keys_per_call(limits_.max_keys_per_call);
-  limits->set_max_streams(limits_.max_streams);
-  limits->set_min_credit_bytes(limits_.min_credit_bytes);
-  limits->set_max_credit_bytes(limits_.max_credit_bytes);
-  limits->set_max_units_per_claim(limits_.max_units_per_claim);
-  limits->set_max_transfer_bytes(limits_.max_transfer_bytes);
-  return grpc::Status::OK;
+  return calls_->Run(*context, "GetCapabilities", Access::kRead, [&] {
+    response->set_protocol_version(kProtocolVersion);
+    response->set_feature_block_version(kFeatureBlockVersion);
+    response->set_order_version(kOrderVersion);
+    response->set_description_version(kDescriptionVersion);
+    response->set_server_version(kServerVersion);
+    v1::Limits* limits = response->mutable_limits();
+    limits->set_max_message_bytes(limits_.max_message_bytes);
+    limits->set_max_keys_per_call(limits_.max_keys_per_call);
+    limits->set_max_streams(limits_.max_streams);
+    limits->set_min_credit_bytes(limits_.min_credit_bytes);
+    limits->set_max_credit_bytes(limits_.max_credit_bytes);
+    limits->set_max_units_per_claim(limits_.max_units_per_claim);
+    limits->set_max_transfer_bytes(limits_.max_transfer_bytes);
+    return absl::OkStatus();
+  });
 }
 
-grpc::Status CatalogService::CreateSet(grpc::ServerContext*, const v1::CreateSetRequest* request,
+grpc::Status CatalogService::CreateSet(grpc::ServerContext* context, const v1::CreateSetRequest* request,
                                        v1::CreateSetResponse* response) {
-  return ToGrpcStatus([&]() -> absl::Status {
+  return calls_->Run(*context, "CreateSet", Access::kWrite, [&]() -> absl::Status {
     AFTERIMAGE_RETURN_IF_ERROR(gate_->CheckServing());
     AFTERIMAGE_ASSIGN_OR_RETURN(SetDescription description, SetDescription::Parse(request->description()));
     AFTERIMAGE_ASSIGN_OR_RETURN(description, catalog_->CreateSet(description));
     response->set_description(description.Serialize());
     return absl::OkStatus();
-  }());
+  });
 }
 
-grpc::Status CatalogService::ListSets(grpc::ServerContext*, const v1::ListSetsRequest*,
+grpc::Status CatalogService::ListSets(grpc::ServerContext* context, const v1::ListSetsRequest*,
                                       v1::ListSetsResponse* response) {
-  return ToGrpcStatus([&]() -> absl::Status {
+  return calls_->Run(*context, "ListSets", Access::kRead, [&]() -> absl::Status {
     AFTERIMAGE_ASSIGN_OR_RETURN(std::vector<SetSummary> sets, catalog_->ListSets());
     for (const SetSummary& set : sets) ToWire(set, response->add_sets());
     return absl::OkStatus();
-  }());
+  });
 }
 
-grpc::Status CatalogService::DescribeSet(grpc::ServerContext*, const v1::DescribeSetRequest* request,
+grpc::Status CatalogService::DescribeSet(grpc::ServerContext* context, const v1::DescribeSetRequest* request,
                                          v1::DescribeSetResponse* response) {
-  return ToGrpcStatus([&]() -> absl::Status {
-    AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 set_id, DigestFromWire("set_id", request->set_id()));
-    AFTERIMAGE_ASSIGN_OR_RETURN(
-        OpenedSet set, sets_->Get(set_id, request->contribute() ? OpenMode::kContribute : OpenMode::kRead));
-    response->set_description(set.store->description().Serialize());
-    return absl::OkStatus();
-  }());
+  return calls_->Run(
+      *context, "DescribeSet", request->contribute() ? Access::kWrite : Access::kRead, [&]() -> absl::Status {
+        AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 set_id, DigestFromWire("set_id", request->set_id()));
+        AFTERIMAGE_ASSIGN_OR_RETURN(
+            OpenedSet set,
+            sets_->Get(set_id, request->contribute() ? OpenMode::kContribute : OpenMode::kRead));
+        response->set_description(set.store->description().Serialize());
+        return absl::OkStatus();
+      });
 }
 
-grpc::Status CatalogService::ListFailures(grpc::ServerContext*, const v1::ListFailuresRequest* request,
+grpc::Status CatalogService::ListFailures(grpc::ServerContext* context,
+                                          const v1::ListFailuresRequest* request,
                                           grpc::ServerWriter<v1::ListFailuresResponse>* writer) {
-  return ToGrpcStatus([&]() -> absl::Status {
+  return calls_->Run(*context, "ListFailures", Access::kRead, [&]() -> absl::Status {
     AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 set_id, DigestFromWire("set_id", request->set_id()));
     AFTERIMAGE_ASSIGN_OR_RETURN(std::vector<FailureEntry> failures,
                                 catalog_->ListFailures(set_id, request->limit()));
@@ -108,13 +112,13 @@ grpc::Status CatalogService::ListFailures(grpc::ServerContext*, const v1::ListFa
       if (!writer->Write(response)) return absl::CancelledError("the client has gone");
     }
     return absl::OkStatus();
-  }());
+  });
 }
 
-grpc::Status CatalogService::PutManifest(grpc::ServerContext*,
+grpc::Status CatalogService::PutManifest(grpc::ServerContext* context,
                                          grpc::ServerReader<v1::PutManifestRequest>* reader,
                                          v1::PutManifestResponse*) {
-  return ToGrpcStatus([&]() -> absl::Status {
+  return calls_->Run(*context, "PutManifest", Access::kWrite, [&]() -> absl::Status {
     v1::PutManifestRequest first;
     AFTERIMAGE_ASSIGN_OR_RETURN(std::string content, JoinPieces(reader, first, limits_.max_transfer_bytes));
     AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 digest, DigestFromWire("digest", first.digest()));
@@ -124,96 +128,100 @@ grpc::Status CatalogService::PutManifest(grpc::ServerContext*,
                                               ", what arrived is ", manifest.digest().Hex()));
     }
     return catalog_->PutManifest(manifest);
-  }());
+  });
 }
 
-grpc::Status CatalogService::GetManifest(grpc::ServerContext*, const v1::GetManifestRequest* request,
+grpc::Status CatalogService::GetManifest(grpc::ServerContext* context, const v1::GetManifestRequest* request,
                                          grpc::ServerWriter<v1::BytesPiece>* writer) {
-  return ToGrpcStatus([&]() -> absl::Status {
+  return calls_->Run(*context, "GetManifest", Access::kRead, [&]() -> absl::Status {
     AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 digest, DigestFromWire("digest", request->digest()));
     AFTERIMAGE_ASSIGN_OR_RETURN(std::shared_ptr<const Manifest> manifest, catalog_->GetManifest(digest));
     return SendPieces(manifest->Serialize(), writer);
-  }());
+  });
 }
 
-grpc::Status CatalogService::ListManifests(grpc::ServerContext*, const v1::ListManifestsRequest*,
+grpc::Status CatalogService::ListManifests(grpc::ServerContext* context, const v1::ListManifestsRequest*,
                                            v1::ListManifestsResponse* response) {
-  return ToGrpcStatus([&]() -> absl::Status {
+  return calls_->Run(*context, "ListManifests", Access::kRead, [&]() -> absl::Status {
     AFTERIMAGE_ASSIGN_OR_RETURN(std::vector<Digest256> digests, catalog_->ListManifests());
     for (const Digest256& digest : digests) response->add_digests(DigestToWire(digest));
     return absl::OkStatus();
-  }());
+  });
 }
 
-grpc::Status CatalogService::PutLabels(grpc::ServerContext*, grpc::ServerReader<v1::PutLabelsRequest>* reader,
+grpc::Status CatalogService::PutLabels(grpc::ServerContext* context,
+                                       grpc::ServerReader<v1::PutLabelsRequest>* reader,
                                        v1::PutLabelsResponse*) {
-  return ToGrpcStatus([&]() -> absl::Status {
+  return calls_->Run(*context, "PutLabels", Access::kWrite, [&]() -> absl::Status {
     v1::PutLabelsRequest first;
     AFTERIMAGE_ASSIGN_OR_RETURN(std::string content, JoinPieces(reader, first, limits_.max_transfer_bytes));
     AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 manifest, DigestFromWire("manifest", first.manifest()));
     AFTERIMAGE_ASSIGN_OR_RETURN(LabelTable labels, LabelTable::Parse(AsBytes(content)));
     return catalog_->PutLabels(manifest, labels);
-  }());
+  });
 }
 
-grpc::Status CatalogService::GetLabels(grpc::ServerContext*, const v1::GetLabelsRequest* request,
+grpc::Status CatalogService::GetLabels(grpc::ServerContext* context, const v1::GetLabelsRequest* request,
                                        grpc::ServerWriter<v1::BytesPiece>* writer) {
-  return ToGrpcStatus([&]() -> absl::Status {
+  return calls_->Run(*context, "GetLabels", Access::kRead, [&]() -> absl::Status {
     AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 manifest, DigestFromWire("manifest", request->manifest()));
     AFTERIMAGE_ASSIGN_OR_RETURN(LabelTable labels, catalog_->GetLabels(manifest));
     return SendPieces(labels.Serialize(), writer);
-  }());
+  });
 }
 
-grpc::Status CatalogService::PutProfile(grpc::ServerContext*, grpc::ServerReader<v1::BytesPiece>* reader,
+grpc::Status CatalogService::PutProfile(grpc::ServerContext* context,
+                                        grpc::ServerReader<v1::BytesPiece>* reader,
                                         v1::PutProfileResponse* response) {
-  return ToGrpcStatus([&]() -> absl::Status {
+  return calls_->Run(*context, "PutProfile", Access::kWrite, [&]() -> absl::Status {
     v1::BytesPiece first;
     AFTERIMAGE_ASSIGN_OR_RETURN(std::string content, JoinPieces(reader, first, limits_.max_transfer_bytes));
     AFTERIMAGE_ASSIGN_OR_RETURN(FeatureProfile profile, FeatureProfile::Parse(AsBytes(content)));
     response->set_digest(DigestToWire(profile.digest()));
     return catalog_->PutProfile(profile);
-  }());
+  });
 }
 
-grpc::Status CatalogService::GetProfile(grpc::ServerContext*, const v1::GetProfileRequest* request,
+grpc::Status CatalogService::GetProfile(grpc::ServerContext* context, const v1::GetProfileRequest* request,
                                         grpc::ServerWriter<v1::BytesPiece>* writer) {
-  return ToGrpcStatus([&]() -> absl::Status {
+  return calls_->Run(*context, "GetProfile", Access::kRead, [&]() -> absl::Status {
     AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 digest, DigestFromWire("digest", request->digest()));
     AFTERIMAGE_ASSIGN_OR_RETURN(std::shared_ptr<const FeatureProfile> profile, catalog_->GetProfile(digest));
     return SendPieces(profile->Serialize(), writer);
-  }());
+  });
 }
 
-grpc::Status CatalogService::ListProfiles(grpc::ServerContext*, const v1::ListProfilesRequest*,
+grpc::Status CatalogService::ListProfiles(grpc::ServerContext* context, const v1::ListProfilesRequest*,
                                           v1::ListProfilesResponse* response) {
-  return ToGrpcStatus([&]() -> absl::Status {
+  return calls_->Run(*context, "ListProfiles", Access::kRead, [&]() -> absl::Status {
     AFTERIMAGE_ASSIGN_OR_RETURN(std::vector<Digest256> digests, catalog_->ListProfiles());
     for (const Digest256& digest : digests) response->add_digests(DigestToWire(digest));
     return absl::OkStatus();
-  }());
+  });
 }
 
-grpc::Status CatalogService::SetName(grpc::ServerContext*, const v1::SetNameRequest* request,
+grpc::Status CatalogService::SetName(grpc::ServerContext* context, const v1::SetNameRequest* request,
                                      v1::SetNameResponse*) {
-  return ToGrpcStatus([&]() -> absl::Status {
-    AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 target, DigestFromWire("target", request->target()));
-    return catalog_->SetName(request->name(), target, request->replace());
-  }());
+  return calls_->Run(
+      *context, "SetName", request->replace() ? Access::kAdmin : Access::kWrite, [&]() -> absl::Status {
+        AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 target, DigestFromWire("target", request->target()));
+        return catalog_->SetName(request->name(), target, request->replace());
+      });
 }
 
-grpc::Status CatalogService::RemoveName(grpc::ServerContext*, const v1::RemoveNameRequest* request,
+grpc::Status CatalogService::RemoveName(grpc::ServerContext* context, const v1::RemoveNameRequest* request,
                                         v1::RemoveNameResponse*) {
-  return ToGrpcStatus(catalog_->RemoveName(request->name()));
+  return calls_->Run(*context, "RemoveName", Access::kAdmin,
+                     [&] { return catalog_->RemoveName(request->name()); });
 }
 
-grpc::Status CatalogService::ListNames(grpc::ServerContext*, const v1::ListNamesRequest*,
+grpc::Status CatalogService::ListNames(grpc::ServerContext* context, const v1::ListNamesRequest*,
                                        v1::ListNamesResponse* response) {
-  return ToGrpcStatus([&]() -> absl::Status {
+  return calls_->Run(*context, "ListNames", Access::kRead, [&]() -> absl::Status {
     AFTERIMAGE_ASSIGN_OR_RETURN(auto names, catalog_->ListNames());
     for (const auto& [name, digest] : names) (*response->mutable_names())[name] = DigestToWire(digest);
     return absl::OkStatus();
-  }());
+  });
 }
 
 }  // namespace afterimage

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "afterimage/v1/catalog.grpc.pb.h"
+#include "cache_server/service/call_runner.h"
 #include "cache_server/service/open_sets.h"
 #include "cache_server/service/service_limits.h"
 #include "cache_server/service/stream_gate.h"
@@ -12,51 +13,53 @@ namespace afterimage {
 // Validates and hands over. Thread-safe. The arguments must outlive it.
 class CatalogService final : public v1::Catalog::Service {
  public:
-  CatalogService(FeatureCatalog* catalog, OpenSets* sets, StreamGate* gate, const ServiceLimits& limits)
-      : catalog_(catalog), sets_(sets), gate_(gate), limits_(limits) {}
+  CatalogService(FeatureCatalog* catalog, OpenSets* sets, StreamGate* gate, CallRunner* calls,
+                 const ServiceLimits& limits)
+      : catalog_(catalog), sets_(sets), gate_(gate), calls_(calls), limits_(limits) {}
 
-  grpc::Status GetCapabilities(grpc::ServerContext*, const v1::GetCapabilitiesRequest*,
+  grpc::Status GetCapabilities(grpc::ServerContext* context, const v1::GetCapabilitiesRequest*,
                                v1::Capabilities* response) override;
 
-  grpc::Status CreateSet(grpc::ServerContext*, const v1::CreateSetRequest* request,
+  grpc::Status CreateSet(grpc::ServerContext* context, const v1::CreateSetRequest* request,
                          v1::CreateSetResponse* response) override;
-  grpc::Status ListSets(grpc::ServerContext*, const v1::ListSetsRequest*,
+  grpc::Status ListSets(grpc::ServerContext* context, const v1::ListSetsRequest*,
                         v1::ListSetsResponse* response) override;
-  grpc::Status DescribeSet(grpc::ServerContext*, const v1::DescribeSetRequest* request,
+  grpc::Status DescribeSet(grpc::ServerContext* context, const v1::DescribeSetRequest* request,
                            v1::DescribeSetResponse* response) override;
-  grpc::Status ListFailures(grpc::ServerContext*, const v1::ListFailuresRequest* request,
+  grpc::Status ListFailures(grpc::ServerContext* context, const v1::ListFailuresRequest* request,
                             grpc::ServerWriter<v1::ListFailuresResponse>* writer) override;
 
-  grpc::Status PutManifest(grpc::ServerContext*, grpc::ServerReader<v1::PutManifestRequest>* reader,
+  grpc::Status PutManifest(grpc::ServerContext* context, grpc::ServerReader<v1::PutManifestRequest>* reader,
                            v1::PutManifestResponse*) override;
-  grpc::Status GetManifest(grpc::ServerContext*, const v1::GetManifestRequest* request,
+  grpc::Status GetManifest(grpc::ServerContext* context, const v1::GetManifestRequest* request,
                            grpc::ServerWriter<v1::BytesPiece>* writer) override;
-  grpc::Status ListManifests(grpc::ServerContext*, const v1::ListManifestsRequest*,
+  grpc::Status ListManifests(grpc::ServerContext* context, const v1::ListManifestsRequest*,
                              v1::ListManifestsResponse* response) override;
 
-  grpc::Status PutLabels(grpc::ServerContext*, grpc::ServerReader<v1::PutLabelsRequest>* reader,
+  grpc::Status PutLabels(grpc::ServerContext* context, grpc::ServerReader<v1::PutLabelsRequest>* reader,
                          v1::PutLabelsResponse*) override;
-  grpc::Status GetLabels(grpc::ServerContext*, const v1::GetLabelsRequest* request,
+  grpc::Status GetLabels(grpc::ServerContext* context, const v1::GetLabelsRequest* request,
                          grpc::ServerWriter<v1::BytesPiece>* writer) override;
 
-  grpc::Status PutProfile(grpc::ServerContext*, grpc::ServerReader<v1::BytesPiece>* reader,
+  grpc::Status PutProfile(grpc::ServerContext* context, grpc::ServerReader<v1::BytesPiece>* reader,
                           v1::PutProfileResponse* response) override;
-  grpc::Status GetProfile(grpc::ServerContext*, const v1::GetProfileRequest* request,
+  grpc::Status GetProfile(grpc::ServerContext* context, const v1::GetProfileRequest* request,
                           grpc::ServerWriter<v1::BytesPiece>* writer) override;
-  grpc::Status ListProfiles(grpc::ServerContext*, const v1::ListProfilesRequest*,
+  grpc::Status ListProfiles(grpc::ServerContext* context, const v1::ListProfilesRequest*,
                             v1::ListProfilesResponse* response) override;
 
-  grpc::Status SetName(grpc::ServerContext*, const v1::SetNameRequest* request,
+  grpc::Status SetName(grpc::ServerContext* context, const v1::SetNameRequest* request,
                        v1::SetNameResponse*) override;
-  grpc::Status RemoveName(grpc::ServerContext*, const v1::RemoveNameRequest* request,
+  grpc::Status RemoveName(grpc::ServerContext* context, const v1::RemoveNameRequest* request,
                           v1::RemoveNameResponse*) override;
-  grpc::Status ListNames(grpc::ServerContext*, const v1::ListNamesRequest*,
+  grpc::Status ListNames(grpc::ServerContext* context, const v1::ListNamesRequest*,
                          v1::ListNamesResponse* response) override;
 
  private:
   FeatureCatalog* const catalog_;
   OpenSets* const sets_;
   StreamGate* const gate_;
+  CallRunner* const calls_;
   const ServiceLimits limits_;
 };
 

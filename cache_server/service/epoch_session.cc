@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "afterimage/v1/epochs.grpc.pb.h"  // also how gRPC parses a protobuf message
 #include "core/base/status_macros.h"
 #include "proto/wire/convert.h"
@@ -39,28 +40,31 @@ void HeaderOf(const EpochFrame& frame, v1::EpochFrame& header) {
 
 }  // namespace
 
-EpochSession::EpochSession(EpochSource* source, OpenSets* sets, StreamGate* gate, const ServiceLimits& limits,
-                           grpc::ServerContext* context, Stream* stream)
-    : source_(source), sets_(sets), gate_(gate), limits_(limits), context_(context), stream_(stream) {}
+EpochSession::EpochSession(EpochSource* source, OpenSets* sets, StreamGate* gate, ServerMetrics* metrics,
+                           BulkCounts* counts, const ServiceLimits& limits, grpc::ServerContext* context,
+                           Stream* stream)
+    : source_(source),
+      sets_(sets),
+      gate_(gate),
+      metrics_(metrics),
+      counts_(counts),
+      limits_(limits),
+      context_(context),
+      stream_(stream) {}
 
-grpc::Status EpochSession::Run() {
-  absl::StatusOr<std::unique_ptr<StreamGate::Pass>> pass = gate_->Enter();
-  if (!pass.ok()) return ToGrpcStatus(pass.status());
-  absl::StatusOr<EpochRequest> request = ReadRequest();
-  if (!request.ok()) return ToGrpcStatus(request.status());
-  credit_bytes_ = request->credit_bytes;
+absl::Status EpochSession::Run() {
+  AFTERIMAGE_ASSIGN_OR_RETURN(std::unique_ptr<StreamGate::Pass> pass, gate_->Enter());
+  AFTERIMAGE_ASSIGN_OR_RETURN(const EpochRequest request, ReadRequest());
+  credit_bytes_ = request.credit_bytes;
   // Held for the source, which opens the set for reading.
-  const absl::StatusOr<OpenedSet> set = sets_->Get(request->set_id, OpenMode::kRead);
-  if (!set.ok()) return ToGrpcStatus(set.status());
-  absl::StatusOr<std::unique_ptr<EpochStream>> frames = source_->Open(*request);
-  if (!frames.ok()) return ToGrpcStatus(frames.status());
-  frames_ = *std::move(frames);
+  AFTERIMAGE_ASSIGN_OR_RETURN(const OpenedSet set, sets_->Get(request.set_id, OpenMode::kRead));
+  AFTERIMAGE_ASSIGN_OR_RETURN(frames_, source_->Open(request));
   context_->AddInitialMetadata(kAcceptedMetadata, "1");
   stream_->SendInitialMetadata();
 
   std::thread listener([this] { ListenForCredit(); });
   std::thread taker([this] { TakeFrames(); });
-  (*pass)->OnStop([this] { Stop(StoppingStatus()); });
+  pass->OnStop([this] { Stop(StoppingStatus()); });
   const absl::Status status = WriteFrames();
   Stop(status);
   taker.join();
@@ -70,8 +74,8 @@ grpc::Status EpochSession::Run() {
     if (!changed_.wait_for(lock, kHalfCloseTimeout, [&] { return listener_ended_; })) context_->TryCancel();
   }
   listener.join();
-  pass->reset();  // its callback refers to this session
-  return ToGrpcStatus(status);
+  pass.reset();  // its callback refers to this session
+  return status;
 }
 
 absl::StatusOr<EpochRequest> EpochSession::ReadRequest() {
@@ -116,11 +120,15 @@ void EpochSession::TakeFrames() {
       // The EpochStream never refuses the frame that is asked for, lest a consumer that holds on to its
       // frames waits for ever. Such a consumer sits at the other end of the wire and lends credit by itself,
       // so here a used-up credit is waited for.
+      const absl::Time asked = absl::Now();
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [&] { return ended_ || outstanding_bytes_ < credit_bytes_; });
       if (ended_) return;
+      metrics_->Waited(ServerMetrics::EpochWait::kCredit, absl::Now() - asked);
     }
+    const absl::Time asked = absl::Now();
     absl::StatusOr<std::optional<EpochFrame>> frame = frames_->Next();
+    metrics_->Waited(ServerMetrics::EpochWait::kStore, absl::Now() - asked);
     std::unique_lock lock(mutex_);
     if (ended_) return;
     if (!frame.ok() || !frame->has_value()) {
@@ -146,18 +154,22 @@ void EpochSession::TakeFrames() {
 
 absl::Status EpochSession::WriteFrames() {
   MessageBuilder message(v1::ReadEpochResponse::kFramesFieldNumber, v1::EpochFrame::kBlockFieldNumber);
-  uint64_t cost = 0;
+  Content content;
   absl::Status status;
-  while (NextMessage(message, cost, status)) {
+  while (NextMessage(message, content, status)) {
+    const absl::Time begin = absl::Now();
     if (!stream_->Write(message.Take())) return absl::CancelledError("the client has gone");
-    if (cost > 0) ReturnCredit(cost);
+    metrics_->Waited(ServerMetrics::EpochWait::kSocket, absl::Now() - begin);
+    counts_->Sent(content.records, content.bytes, content.bad);
+    if (content.cost > 0) ReturnCredit(content.cost);
   }
   return status;
 }
 
-bool EpochSession::NextMessage(MessageBuilder& message, uint64_t& cost, absl::Status& status) {
+bool EpochSession::NextMessage(MessageBuilder& message, Content& content, absl::Status& status) {
   std::deque<EpochFrame> taken;
-  cost = 0;
+  uint64_t cost = 0;
+  content = {};
   {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return ended_ || !waiting_.empty(); });
@@ -176,12 +188,15 @@ bool EpochSession::NextMessage(MessageBuilder& message, uint64_t& cost, absl::St
       waiting_.pop_front();
     } while (!waiting_.empty());
     waiting_bytes_ -= cost;
-    if (!credit_by_writing_) cost = 0;
+    if (credit_by_writing_) content.cost = cost;
   }
   v1::EpochFrame header;
   for (const EpochFrame& frame : taken) {
     HeaderOf(frame, header);
     message.Add(header, frame.block);
+    ++content.records;
+    content.bytes += frame.block.bytes.size();
+    content.bad += frame.state != RecordState::kOk;
   }
   return true;
 }

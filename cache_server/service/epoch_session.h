@@ -3,7 +3,6 @@
 
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/byte_buffer.h>
-#include <grpcpp/support/status.h>
 #include <grpcpp/support/sync_stream.h>
 
 #include <condition_variable>
@@ -14,8 +13,10 @@
 
 #include "absl/status/status.h"
 #include "afterimage/v1/epochs.pb.h"
+#include "cache_server/service/call_runner.h"
 #include "cache_server/service/message_builder.h"
 #include "cache_server/service/open_sets.h"
+#include "cache_server/service/server_metrics.h"
 #include "cache_server/service/service_limits.h"
 #include "cache_server/service/stream_gate.h"
 #include "core/order/epoch_source.h"
@@ -30,20 +31,26 @@ class EpochSession {
   using Stream = grpc::ServerReaderWriter<grpc::ByteBuffer, v1::ReadEpochRequest>;
 
   // The arguments must outlive the session.
-  EpochSession(EpochSource* source, OpenSets* sets, StreamGate* gate, const ServiceLimits& limits,
-               grpc::ServerContext* context, Stream* stream);
+  EpochSession(EpochSource* source, OpenSets* sets, StreamGate* gate, ServerMetrics* metrics,
+               BulkCounts* counts, const ServiceLimits& limits, grpc::ServerContext* context, Stream* stream);
 
   // Serves the call to its end.
-  grpc::Status Run();
+  absl::Status Run();
 
  private:
   absl::StatusOr<EpochRequest> ReadRequest();
   void ListenForCredit();  // a thread
   void TakeFrames();       // a thread
   absl::Status WriteFrames();
-  // Blocks for frames to write; false at the end, with `status` why. `cost`: what is to be returned once they
-  // are written.
-  bool NextMessage(MessageBuilder& message, uint64_t& cost, absl::Status& status);
+  // What a message holds.
+  struct Content {
+    uint64_t cost = 0;  // to be returned once it is written
+    uint64_t records = 0;
+    uint64_t bytes = 0;
+    uint64_t bad = 0;
+  };
+  // Blocks for frames to write; false at the end, with `status` why.
+  bool NextMessage(MessageBuilder& message, Content& content, absl::Status& status);
   void ReturnCredit(uint64_t bytes);
   // The last message; true if it was written.
   bool WriteEnd(const absl::Status& status);
@@ -53,6 +60,8 @@ class EpochSession {
   EpochSource* const source_;
   OpenSets* const sets_;
   StreamGate* const gate_;
+  ServerMetrics* const metrics_;
+  BulkCounts* const counts_;
   const ServiceLimits limits_;
   grpc::ServerContext* const context_;
   Stream* const stream_;

@@ -3,6 +3,7 @@
 
 #include <grpcpp/impl/service_type.h>
 
+#include "cache_server/service/call_runner.h"
 #include "cache_server/service/open_sets.h"
 #include "cache_server/service/service_limits.h"
 #include "cache_server/service/stream_gate.h"
@@ -14,12 +15,15 @@ namespace afterimage {
 // messages, hence registered by hand. Thread-safe. The arguments must outlive it.
 class EpochsService final : public grpc::Service {
  public:
-  EpochsService(EpochSource* source, OpenSets* sets, StreamGate* gate, const ServiceLimits& limits);
+  EpochsService(EpochSource* source, OpenSets* sets, StreamGate* gate, CallRunner* calls,
+                ServerMetrics* metrics, const ServiceLimits& limits);
 
  private:
   EpochSource* const source_;
   OpenSets* const sets_;
   StreamGate* const gate_;
+  CallRunner* const calls_;
+  ServerMetrics* const metrics_;
   const ServiceLimits limits_;
 };
 

@@ -37,6 +37,10 @@ absl::StatusOr<ListenAddress> ListenAddress::Parse(const std::string& text) {
   return address;
 }
 
+bool ListenAddress::IsLocal() const {
+  return !socket_path.empty() || host == "localhost" || host == "[::1]" || absl::StartsWith(host, "127.");
+}
+
 absl::Status ListenAddress::CheckFree() const {
   if (socket_path.empty()) return absl::OkStatus();  // the system refuses a port that is in use
   const int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

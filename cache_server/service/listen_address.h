@@ -17,6 +17,9 @@ struct ListenAddress {
   // stand in brackets.
   static absl::StatusOr<ListenAddress> Parse(const std::string& text);
 
+  // Whether only this machine reaches it: a socket file, or a loopback address.
+  bool IsLocal() const;
+
   // Unavailable: something already accepts connections there. gRPC itself would take a live server's socket
   // file over.
   absl::Status CheckFree() const;

@@ -17,4 +17,9 @@ absl::StatusOr<OpenedSet> OpenSets::Get(const Digest256& set_id, OpenMode mode) 
   return opened;
 }
 
+void OpenSets::Forget(const Digest256& set_id) {
+  std::lock_guard lock(mutex_);
+  sets_.erase(set_id);
+}
+
 }  // namespace afterimage

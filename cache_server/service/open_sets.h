@@ -19,6 +19,8 @@ class OpenSets {
   // Errors as FeatureCatalog::OpenSet. With kRead, a set that cannot be contributed to (a read-only disk) is
   // opened for reading.
   absl::StatusOr<OpenedSet> Get(const Digest256& set_id, OpenMode mode);
+  // Closes a set that is no more, once those that read it have ended.
+  void Forget(const Digest256& set_id);
 
  private:
   FeatureCatalog* const catalog_;

@@ -13,7 +13,6 @@
 #include "cache_server/service/message_builder.h"
 #include "core/base/status_macros.h"
 #include "proto/wire/convert.h"
-#include "proto/wire/grpc_status.h"
 
 namespace afterimage {
 namespace {
@@ -25,8 +24,9 @@ constexpr size_t kHeaderBytes = 4 << 10;
 
 }  // namespace
 
-RecordsService::RecordsService(OpenSets* sets, StreamGate* gate, const ServiceLimits& limits)
-    : sets_(sets), gate_(gate), limits_(limits) {
+RecordsService::RecordsService(OpenSets* sets, StreamGate* gate, CallRunner* calls,
+                               const ServiceLimits& limits)
+    : sets_(sets), gate_(gate), calls_(calls), limits_(limits) {
   AddMethod(new grpc::internal::RpcServiceMethod(
       "/afterimage.v1.Records/ReadRecords", grpc::internal::RpcMethod::SERVER_STREAMING,
       new grpc::internal::ServerStreamingHandler<RecordsService, v1::ReadRecordsRequest, grpc::ByteBuffer>(
@@ -39,11 +39,12 @@ RecordsService::RecordsService(OpenSets* sets, StreamGate* gate, const ServiceLi
 
 grpc::Status RecordsService::ReadRecords(grpc::ServerContext* context, const v1::ReadRecordsRequest* request,
                                          grpc::ServerWriter<grpc::ByteBuffer>* writer) {
-  return ToGrpcStatus(Read(*request, context, writer));
+  return calls_->RunBulk(*context, "ReadRecords", Access::kRead,
+                         [&](BulkCounts& counts) { return Read(*request, context, counts, writer); });
 }
 
 absl::Status RecordsService::Read(const v1::ReadRecordsRequest& request, grpc::ServerContext* context,
-                                  grpc::ServerWriter<grpc::ByteBuffer>* writer) {
+                                  BulkCounts& counts, grpc::ServerWriter<grpc::ByteBuffer>* writer) {
   AFTERIMAGE_ASSIGN_OR_RETURN(const Digest256 set_id, DigestFromWire("set_id", request.set_id()));
   AFTERIMAGE_ASSIGN_OR_RETURN(const Selection selection, FromWire(request.selection()));
   MaskChoice mask;
@@ -95,6 +96,7 @@ absl::Status RecordsService::Read(const v1::ReadRecordsRequest& request, grpc::S
     header.set_state(ToWire(result.state));
     header.set_reason(std::move(result.reason));
     message.Add(header, result.block);
+    counts.Sent(1, result.block.bytes.size(), result.state != RecordState::kOk);
     return message.bytes() < kMessageBytes || flush();
   });
   if (!ended.ok()) return ended;

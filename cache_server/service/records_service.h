@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "afterimage/v1/records.pb.h"
+#include "cache_server/service/call_runner.h"
 #include "cache_server/service/open_sets.h"
 #include "cache_server/service/service_limits.h"
 #include "cache_server/service/stream_gate.h"
@@ -19,16 +20,17 @@ namespace afterimage {
 // hand, since the generated base class can write messages only. Thread-safe. The arguments must outlive it.
 class RecordsService final : public grpc::Service {
  public:
-  RecordsService(OpenSets* sets, StreamGate* gate, const ServiceLimits& limits);
+  RecordsService(OpenSets* sets, StreamGate* gate, CallRunner* calls, const ServiceLimits& limits);
 
  private:
   grpc::Status ReadRecords(grpc::ServerContext* context, const v1::ReadRecordsRequest* request,
                            grpc::ServerWriter<grpc::ByteBuffer>* writer);
-  absl::Status Read(const v1::ReadRecordsRequest& request, grpc::ServerContext* context,
+  absl::Status Read(const v1::ReadRecordsRequest& request, grpc::ServerContext* context, BulkCounts& counts,
                     grpc::ServerWriter<grpc::ByteBuffer>* writer);
 
   OpenSets* const sets_;
   StreamGate* const gate_;
+  CallRunner* const calls_;
   const ServiceLimits limits_;
 };
 

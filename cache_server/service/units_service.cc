@@ -6,14 +6,13 @@
 
 #include "core/base/status_macros.h"
 #include "proto/wire/convert.h"
-#include "proto/wire/grpc_status.h"
 #include "proto/wire/versions.h"
 
 namespace afterimage {
 
-grpc::Status UnitsService::Claim(grpc::ServerContext*, const v1::ClaimRequest* request,
+grpc::Status UnitsService::Claim(grpc::ServerContext* context, const v1::ClaimRequest* request,
                                  v1::ClaimResponse* response) {
-  return ToGrpcStatus([&]() -> absl::Status {
+  return calls_->Run(*context, "Claim", Access::kWrite, [&]() -> absl::Status {
     AFTERIMAGE_RETURN_IF_ERROR(gate_->CheckServing());
     AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 set_id, DigestFromWire("set_id", request->set_id()));
     ClaimRequest claim;
@@ -27,12 +26,12 @@ grpc::Status UnitsService::Claim(grpc::ServerContext*, const v1::ClaimRequest* r
     AFTERIMAGE_ASSIGN_OR_RETURN(ClaimResult result, set.ledger->Claim(claim));
     ToWire(result, response);
     return absl::OkStatus();
-  }());
+  });
 }
 
-grpc::Status UnitsService::Renew(grpc::ServerContext*, const v1::RenewRequest* request,
+grpc::Status UnitsService::Renew(grpc::ServerContext* context, const v1::RenewRequest* request,
                                  v1::RenewResponse* response) {
-  return ToGrpcStatus([&]() -> absl::Status {
+  return calls_->Run(*context, "Renew", Access::kWrite, [&]() -> absl::Status {
     AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 set_id, DigestFromWire("set_id", request->set_id()));
     AFTERIMAGE_ASSIGN_OR_RETURN(UnitLease lease, FromWire(request->lease()));
     AFTERIMAGE_ASSIGN_OR_RETURN(OpenedSet set, sets_->Get(set_id, OpenMode::kContribute));
@@ -41,22 +40,22 @@ grpc::Status UnitsService::Renew(grpc::ServerContext*, const v1::RenewRequest* r
         set.ledger->Renew(lease, absl::Microseconds(static_cast<int64_t>(request->lease_duration_us()))));
     response->set_expires_in_us(ExpiryToWire(expires));
     return absl::OkStatus();
-  }());
+  });
 }
 
-grpc::Status UnitsService::Release(grpc::ServerContext*, const v1::ReleaseRequest* request,
+grpc::Status UnitsService::Release(grpc::ServerContext* context, const v1::ReleaseRequest* request,
                                    v1::ReleaseResponse*) {
-  return ToGrpcStatus([&]() -> absl::Status {
+  return calls_->Run(*context, "Release", Access::kWrite, [&]() -> absl::Status {
     AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 set_id, DigestFromWire("set_id", request->set_id()));
     AFTERIMAGE_ASSIGN_OR_RETURN(UnitLease lease, FromWire(request->lease()));
     AFTERIMAGE_ASSIGN_OR_RETURN(OpenedSet set, sets_->Get(set_id, OpenMode::kContribute));
     return set.ledger->Release(lease);
-  }());
+  });
 }
 
-grpc::Status UnitsService::Progress(grpc::ServerContext*, const v1::ProgressRequest* request,
+grpc::Status UnitsService::Progress(grpc::ServerContext* context, const v1::ProgressRequest* request,
                                     v1::ProgressResponse* response) {
-  return ToGrpcStatus([&]() -> absl::Status {
+  return calls_->Run(*context, "Progress", Access::kRead, [&]() -> absl::Status {
     AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 set_id, DigestFromWire("set_id", request->set_id()));
     AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 manifest, DigestFromWire("manifest", request->manifest()));
     AFTERIMAGE_ASSIGN_OR_RETURN(OpenedSet set, sets_->Get(set_id, OpenMode::kContribute));
@@ -64,16 +63,17 @@ grpc::Status UnitsService::Progress(grpc::ServerContext*, const v1::ProgressRequ
                                 set.ledger->Progress(manifest, request->num_view_seeds()));
     ToWire(progress, response);
     return absl::OkStatus();
-  }());
+  });
 }
 
 grpc::Status UnitsService::PublishUnit(grpc::ServerContext* context,
                                        grpc::ServerReader<v1::PublishUnitRequest>* reader,
                                        v1::PublishReport* response) {
-  return ToGrpcStatus(Publish(context, reader, response));
+  return calls_->RunBulk(*context, "PublishUnit", Access::kWrite,
+                         [&](BulkCounts& counts) { return Publish(context, counts, reader, response); });
 }
 
-absl::Status UnitsService::Publish(grpc::ServerContext* context,
+absl::Status UnitsService::Publish(grpc::ServerContext* context, BulkCounts& counts,
                                    grpc::ServerReader<v1::PublishUnitRequest>* reader,
                                    v1::PublishReport* response) {
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::unique_ptr<StreamGate::Pass> pass,
@@ -97,6 +97,7 @@ absl::Status UnitsService::Publish(grpc::ServerContext* context,
         for (const v1::RecordBlock& record : message.blocks().blocks()) {
           AFTERIMAGE_ASSIGN_OR_RETURN(RecordKey key, FromWire(record.key()));
           AFTERIMAGE_RETURN_IF_ERROR(writer->Add(key, AsBytes(record.block())));
+          counts.Received(1, record.block().size());
         }
         break;
       case v1::PublishUnitRequest::kMetadata: {

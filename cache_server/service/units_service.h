@@ -2,6 +2,7 @@
 #pragma once
 
 #include "afterimage/v1/units.grpc.pb.h"
+#include "cache_server/service/call_runner.h"
 #include "cache_server/service/open_sets.h"
 #include "cache_server/service/service_limits.h"
 #include "cache_server/service/stream_gate.h"
@@ -12,26 +13,27 @@ namespace afterimage {
 // it.
 class UnitsService final : public v1::Units::Service {
  public:
-  UnitsService(OpenSets* sets, StreamGate* gate, const ServiceLimits& limits)
-      : sets_(sets), gate_(gate), limits_(limits) {}
+  UnitsService(OpenSets* sets, StreamGate* gate, CallRunner* calls, const ServiceLimits& limits)
+      : sets_(sets), gate_(gate), calls_(calls), limits_(limits) {}
 
-  grpc::Status Claim(grpc::ServerContext*, const v1::ClaimRequest* request,
+  grpc::Status Claim(grpc::ServerContext* context, const v1::ClaimRequest* request,
                      v1::ClaimResponse* response) override;
-  grpc::Status Renew(grpc::ServerContext*, const v1::RenewRequest* request,
+  grpc::Status Renew(grpc::ServerContext* context, const v1::RenewRequest* request,
                      v1::RenewResponse* response) override;
-  grpc::Status Release(grpc::ServerContext*, const v1::ReleaseRequest* request,
+  grpc::Status Release(grpc::ServerContext* context, const v1::ReleaseRequest* request,
                        v1::ReleaseResponse*) override;
-  grpc::Status Progress(grpc::ServerContext*, const v1::ProgressRequest* request,
+  grpc::Status Progress(grpc::ServerContext* context, const v1::ProgressRequest* request,
                         v1::ProgressResponse* response) override;
   grpc::Status PublishUnit(grpc::ServerContext* context, grpc::ServerReader<v1::PublishUnitRequest>* reader,
                            v1::PublishReport* response) override;
 
  private:
-  absl::Status Publish(grpc::ServerContext* context, grpc::ServerReader<v1::PublishUnitRequest>* reader,
-                       v1::PublishReport* response);
+  absl::Status Publish(grpc::ServerContext* context, BulkCounts& counts,
+                       grpc::ServerReader<v1::PublishUnitRequest>* reader, v1::PublishReport* response);
 
   OpenSets* const sets_;
   StreamGate* const gate_;
+  CallRunner* const calls_;
   const ServiceLimits limits_;
 };
 

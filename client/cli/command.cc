@@ -8,7 +8,7 @@
 namespace afterimage::cli {
 
 void AddCacheFlag(CLI::App& command, SetFlags& flags) {
-  command.add_option("--cache", flags.cache, "folder, unix:PATH or grpc://HOST:PORT")->required();
+  command.add_option("--cache", flags.cache, "folder, unix:PATH, grpc://HOST:PORT[,HOST:PORT …] or grpcs://…")->required();
 }
 
 void AddSetFlags(CLI::App& command, SetFlags& flags) {

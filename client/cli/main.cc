@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
   afterimage::cli::AddNamesCommand(app, run);
   afterimage::cli::AddCalibrateCommand(app, run);
   afterimage::cli::AddRecodeCommand(app, run);
+  afterimage::cli::AddStreamBenchCommand(app, run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

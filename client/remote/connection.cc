@@ -1,6 +1,7 @@
 #include "client/remote/connection.h"
 
 #include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 
@@ -25,18 +26,21 @@ constexpr int kMaxReceiveBytes = 1 << 30;
 // stalls.
 constexpr int kLookaheadBytes = 8 << 20;
 
+constexpr absl::string_view kTlsScheme = "grpcs://";
+
 absl::StatusOr<std::string> TargetOf(const std::string& address) {
   if (absl::StartsWith(address, "unix:/")) return address;
   absl::string_view rest = address;
-  if (absl::ConsumePrefix(&rest, "grpc://") && absl::StrContains(rest, ":") &&
-      !absl::StrContains(rest, "/") && !absl::StrContains(rest, ",")) {
+  if ((absl::ConsumePrefix(&rest, "grpc://") || absl::ConsumePrefix(&rest, kTlsScheme)) &&
+      absl::StrContains(rest, ":") && !absl::StrContains(rest, "/") && !absl::StrContains(rest, ",")) {
     return std::string(rest);
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("server address ", address, ": expected grpc://HOST:PORT or unix:/PATH"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "server address ", address, ": expected grpc://HOST:PORT, grpcs://HOST:PORT (TLS) or unix:/PATH"));
 }
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target) {
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target, const std::string& server_name,
+                                           const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxReceiveBytes);
   arguments.SetMaxSendMessageSize(-1);                      // the server's limit counts
@@ -52,7 +56,8 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target) {
   // answer, while one that refuses is tried again after the pause above.
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 10'000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);
-  return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
+  if (!server_name.empty()) arguments.SetSslTargetNameOverride(server_name);
+  return grpc::CreateCustomChannel(target, credentials, arguments);
 }
 
 }  // namespace
@@ -63,9 +68,46 @@ Connection::Connection(std::string address, Options options, std::shared_ptr<grp
 absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(const std::string& address,
                                                              const Options& options) {
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::string target, TargetOf(address));
-  std::shared_ptr<Connection> connection(new Connection(address, options, MakeChannel(target)));
-  AFTERIMAGE_RETURN_IF_ERROR(connection->Handshake());
+  const bool with_tls = absl::StartsWith(address, kTlsScheme);
+  std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
+  if (with_tls) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(credentials, MakeTlsCredentials(options.access));
+  }
+  std::shared_ptr<Connection> connection(new Connection(
+      address, options, MakeChannel(target, with_tls ? options.access.server_name : "", credentials)));
+  if (!options.access.token_file.empty()) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(connection->token_, ReadToken(options.access.token_file));
+  }
+  AFTERIMAGE_RETURN_IF_ERROR(connection->ExplainUnavailable(connection->Handshake(), target));
   return connection;
+}
+
+void Connection::Prepare(grpc::ClientContext& context) const {
+  if (options_.access.token_file.empty()) return;
+  // One that cannot be read just now is being written: the last one may still do.
+  absl::StatusOr<std::string> token = ReadToken(options_.access.token_file);
+  std::lock_guard lock(token_mutex_);
+  if (token.ok()) token_ = *std::move(token);
+  context.AddMetadata(kTokenMetadata, kTokenPrefix + token_);
+}
+
+absl::Status Connection::ExplainUnavailable(const absl::Status& status, const std::string& target) const {
+  if (!absl::IsUnavailable(status) || absl::StartsWith(target, "unix:")) return status;
+  if (!absl::StartsWith(address_, kTlsScheme)) {
+    if (!SpeaksTls(target)) return status;
+    return absl::UnavailableError(absl::StrCat("the server at ", address_, " speaks TLS: write ", kTlsScheme,
+                                               target, " (and name its authority in AFTERIMAGE_TLS_CA)"));
+  }
+  return absl::UnavailableError(absl::StrCat(
+      status.message(),
+      "; with TLS: is its certificate for this host name (AFTERIMAGE_TLS_SERVER_NAME), signed by ",
+      options_.access.ca_file.empty()
+          ? "an authority that the system trusts (else name it in AFTERIMAGE_TLS_CA)"
+          : absl::StrCat("that of ", options_.access.ca_file),
+      options_.access.certificate_file.empty()
+          ? ", does it want a certificate of yours (AFTERIMAGE_TLS_CERT, AFTERIMAGE_TLS_KEY)"
+          : "",
+      "? Without TLS the address is grpc://", target));
 }
 
 absl::Status Connection::Handshake() {

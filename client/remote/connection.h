@@ -3,15 +3,18 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/remote/server_access.h"
 
 namespace grpc {
 class Channel;
-}
+class ClientContext;
+}  // namespace grpc
 
 namespace afterimage {
 
@@ -33,11 +36,13 @@ class Connection {
     absl::Duration retry_for = absl::Seconds(3);
     // An epoch stream that owes frames and brings none for so long is given up as Unavailable.
     absl::Duration stream_timeout = absl::Seconds(120);
+    ServerAccess access;
   };
 
-  // `address`: "grpc://host:port" or "unix:/path". Compares versions.
-  // InvalidArgument: no such address. Unavailable: no server answers. FailedPrecondition: it speaks another
-  // version (both told).
+  // `address`: "grpc://host:port", "grpcs://host:port" (TLS) or "unix:/path". Compares versions.
+  // InvalidArgument: no such address, or files of options.access that do not hold what they should.
+  // Unavailable: no server answers, or one with TLS and the address is without, or the other way round.
+  // Unauthenticated: it wants a (better) token. FailedPrecondition: it speaks another version (both told).
   static absl::StatusOr<std::shared_ptr<Connection>> Open(const std::string& address, const Options& options);
 
   const std::string& address() const { return address_; }
@@ -45,14 +50,21 @@ class Connection {
   const RemoteLimits& limits() const { return limits_; }
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
 
+  // Every call's context goes through here once: the token, where there is one.
+  void Prepare(grpc::ClientContext& context) const;
+
  private:
   Connection(std::string address, Options options, std::shared_ptr<grpc::Channel> channel);
   absl::Status Handshake();
+  // Adds what may be wrong with the scheme of the address.
+  absl::Status ExplainUnavailable(const absl::Status& status, const std::string& target) const;
 
   const std::string address_;
   const Options options_;
   const std::shared_ptr<grpc::Channel> channel_;
   RemoteLimits limits_;
+  mutable std::mutex token_mutex_;
+  mutable std::string token_;  // as it was read last
 };
 
 }  // namespace afterimage

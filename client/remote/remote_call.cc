@@ -23,7 +23,8 @@ absl::Status RetryWhileUnavailable(const Connection& connection,
   }
 }
 
-void SetDeadline(const Connection& connection, grpc::ClientContext& context) {
+void PrepareShortCall(const Connection& connection, grpc::ClientContext& context) {
+  connection.Prepare(context);
   context.set_deadline(absl::ToChronoTime(absl::Now() + connection.options().call_timeout));
 }
 

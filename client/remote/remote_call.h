@@ -20,8 +20,8 @@ namespace afterimage {
 absl::Status RetryWhileUnavailable(const Connection& connection,
                                    const std::function<absl::Status()>& attempt);
 
-// Sets the deadline of a short call.
-void SetDeadline(const Connection& connection, grpc::ClientContext& context);
+// What a short call's context needs: its deadline, and Connection::Prepare.
+void PrepareShortCall(const Connection& connection, grpc::ClientContext& context);
 
 // A unary call of a generated stub, e.g. CallUnary<v1::ListSetsResponse>(connection, *stub,
 // &v1::Catalog::Stub::ListSets, request).
@@ -42,7 +42,7 @@ absl::StatusOr<Response> CallUnary(const Connection& connection, Stub& stub,
   Response response;
   absl::Status status = RetryWhileUnavailable(connection, [&] {
     grpc::ClientContext context;
-    SetDeadline(connection, context);
+    PrepareShortCall(connection, context);
     response.Clear();
     return StatusOfCall(connection, (stub.*method)(&context, request, &response));
   });

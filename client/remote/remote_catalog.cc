@@ -28,7 +28,7 @@ absl::Status SendPieces(const Connection& connection, const std::string& content
   }
   return RetryWhileUnavailable(connection, [&] {
     grpc::ClientContext context;
-    SetDeadline(connection, context);
+    PrepareShortCall(connection, context);
     Response response;
     auto writer = start(&context, &response);
     for (size_t begin = 0; begin == 0 || begin < content.size(); begin += kPieceBytes) {
@@ -49,7 +49,7 @@ absl::StatusOr<std::string> JoinPieces(const Connection& connection, Start start
   AFTERIMAGE_RETURN_IF_ERROR(RetryWhileUnavailable(connection, [&] {
     content.clear();
     grpc::ClientContext context;
-    SetDeadline(connection, context);
+    PrepareShortCall(connection, context);
     auto reader = start(&context);
     for (v1::BytesPiece piece; reader->Read(&piece);) content += piece.content();
     return StatusOfCall(connection, reader->Finish());
@@ -121,7 +121,7 @@ absl::StatusOr<std::vector<FailureEntry>> RemoteCatalog::ListFailures(const Dige
   AFTERIMAGE_RETURN_IF_ERROR(RetryWhileUnavailable(*connection_, [&]() -> absl::Status {
     failures.clear();
     grpc::ClientContext context;
-    SetDeadline(*connection_, context);
+    PrepareShortCall(*connection_, context);
     auto reader = stub_->catalog->ListFailures(&context, request);
     absl::Status bad;
     for (v1::ListFailuresResponse response; reader->Read(&response);) {

@@ -136,6 +136,7 @@ class RemoteEpochStream : public EpochStream {
   }
 
   void Receive() {
+    connection_->Prepare(context_);
     stream_ = stub_->ReadEpoch(&context_);
     v1::ReadEpochRequest first;
     ToWire(request_, first.mutable_request());

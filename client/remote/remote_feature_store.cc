@@ -54,6 +54,7 @@ absl::Status RemoteFeatureStore::ReadOnce(std::span<const RecordKey> keys, size_
 
   grpc::ClientContext
       context;  // without a deadline: the sink may take its time, and a dead server is noticed by keepalive
+  connection_->Prepare(context);
   auto reader = stub_->records->ReadRecords(&context, request);
   const size_t offset = begin;
   absl::Status bad;

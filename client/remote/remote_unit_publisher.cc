@@ -32,6 +32,7 @@ class RemoteUnitWriter : public UnitWriter {
   }
 
   absl::Status Start(const Digest256& set_id, const UnitLease& lease) {
+    connection_->Prepare(context_);
     writer_ = stub_->PublishUnit(&context_, &report_);
     v1::PublishUnitRequest first;
     first.mutable_header()->set_set_id(DigestToWire(set_id));

@@ -15,5 +15,10 @@ inline constexpr char kServerVersion[] = "0.1.0";
 
 // Initial metadata of a stream whose first message was found good.
 inline constexpr char kAcceptedMetadata[] = "afterimage-accepted";
+// Of a call to a server that asks for tokens: "Bearer TOKEN".
+inline constexpr char kTokenMetadata[] = "authorization";
+inline constexpr char kTokenPrefix[] = "Bearer ";
+// Trailing metadata of every call: what its line in the server's log begins with.
+inline constexpr char kRequestIdMetadata[] = "afterimage-request-id";
 
 }  // namespace afterimage

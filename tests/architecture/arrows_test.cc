@@ -101,6 +101,7 @@ const std::vector<LibraryRule>& LibraryRules() {
       {"torch/", tensors},
       {"ATen/", tensors},
       {"c10/", tensors},
+      {"microhttpd.h", {"cache_server/service"}},
       {"faiss/", {"client/neighbours"}},
       {"CLI/", {"cache_server", "cache_server/precompute", "client/cli", "trainer", "trainer/cli"}},  // flags exist only where main is
   };

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "core/feature/in_memory_cache.h"
 #include "core/order/in_memory_epoch_source.h"
 #include "gmock/gmock.h"
@@ -181,6 +182,86 @@ TEST_F(BatchFeedTest, MissingRecordsNameTheirKeyAndTheRemedy) {
   options.request.epoch = 2;
   EXPECT_THAT(Drain(source_, options).status(),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("/2 is missing; `afterimage-precompute`")));
+}
+
+TEST_F(BatchFeedTest, MissingRecordsAreWaitedForUntilAPrecomputeHasMadeThem) {
+  const uint64_t steps_per_epoch = StepsPerEpoch(Options(1).request.order, Options(1).request.global_batch);
+  BatchFeed::Options options = Options(3 * steps_per_epoch);
+  options.request.order.num_view_seeds = 3;  // the third is not computed yet
+  options.miss = MissPolicy::kWait;
+  options.first_wait = options.longest_wait = absl::Milliseconds(20);
+  options.set_progress = [] { return std::string("10 of 20 records are there"); };
+  std::mutex mutex;
+  std::string messages;
+  bool computed = false;
+  options.message = [&](const std::string& text) {
+    std::lock_guard lock(mutex);
+    messages += text + "\n";
+    if (computed) return;
+    computed = true;  // from within the wait: the next look finds the records
+    TeacherOptions teacher_options;
+    teacher_options.weights = (folder_ / "teacher.safetensors").string();
+    const auto teacher = TeacherRunner::Load(teacher_options);
+    ASSERT_THAT(teacher, IsOk());
+    EXPECT_THAT(testing::FillCache(catalog_, **teacher, *index_, description_, 3), IsOk());
+  };
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> waited, Drain(source_, options));
+  EXPECT_THAT(messages, HasSubstr("for what is not computed yet: 10 of 20 records are there"));
+  EXPECT_THAT(messages, HasSubstr("/2 is missing"));
+  EXPECT_THAT(messages, HasSubstr("what was not computed yet is there after"));
+  options.message = nullptr;
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> whole, Drain(source_, options));
+  EXPECT_EQ(waited, whole);
+}
+
+TEST_F(BatchFeedTest, WaitingIsForMissingRecordsAlone) {
+  BatchFeed::Options options = Options(4);
+  options.miss = MissPolicy::kWait;
+  const RecordKey damaged{index_->manifest().keys()[3], 0};
+  ASSERT_THAT(catalog_.DamageForTest(description_.set.Id(), damaged), IsOk());
+  EXPECT_THAT(Drain(source_, options).status(),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr(damaged.ToString())));
+  options.request.set_id = Digest256();
+  EXPECT_THAT(Drain(source_, options).status(), StatusIs(absl::StatusCode::kNotFound, HasSubstr("set")));
+}
+
+// Holds back the frame of one position for a while.
+class HesitantSource : public EpochSource {
+ public:
+  explicit HesitantSource(EpochSource* source) : source_(source) {}
+  absl::StatusOr<std::unique_ptr<EpochStream>> Open(const EpochRequest& request) override {
+    auto stream = source_->Open(request);
+    if (!stream.ok()) return stream.status();
+    return std::make_unique<Stream>(*std::move(stream));
+  }
+
+ private:
+  class Stream : public EpochStream {
+   public:
+    explicit Stream(std::unique_ptr<EpochStream> stream) : stream_(std::move(stream)) {}
+    absl::StatusOr<std::optional<EpochFrame>> Next() override {
+      if (frames_++ == 8) absl::SleepFor(absl::Milliseconds(600));
+      return stream_->Next();
+    }
+    void ReturnCredit(uint64_t bytes) override { stream_->ReturnCredit(bytes); }
+    void Cancel() override { stream_->Cancel(); }
+
+   private:
+    const std::unique_ptr<EpochStream> stream_;
+    int frames_ = 0;
+  };
+  EpochSource* const source_;
+};
+
+TEST_F(BatchFeedTest, ALongWaitIsToldWithWhatItIsFor) {
+  HesitantSource source(&source_);
+  BatchFeed::Options options = Options(2);
+  options.longest_wait = absl::Milliseconds(50);
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> batches, Drain(source, options));
+  EXPECT_EQ(batches.size(), 2u);
+  std::lock_guard lock(mutex_);
+  EXPECT_THAT(messages_,
+              ::testing::Contains(HasSubstr("to send more: 3 of 5 samples of this batch have come")));
 }
 
 TEST_F(BatchFeedTest, AnEarlyEndNeitherHangsNorLeaks) {

@@ -19,7 +19,9 @@ void AddFlags(CLI::App& command, const Targets& targets) {
   const char* const group = "Features";
   command
       .add_option("--cache", input.cache,
-                  "address of a cache: a folder, unix:PATH or grpc://host:port; nothing else is needed")
+                  "address of a cache: a folder, unix:PATH, grpc://HOST:PORT[,HOST:PORT …] or grpcs://…; "
+                  "nothing else is "
+                  "needed")
       ->group(group);
   command
       .add_option(
@@ -78,11 +80,16 @@ void AddFlags(CLI::App& command, const Targets& targets) {
   command
       .add_option_function<std::string>(
           "--miss",
-          [&miss = targets.miss](const std::string& policy) {
-            miss = policy == "skip" ? MissPolicy::kSkip : MissPolicy::kFail;
+          [targets](const std::string& policy) {
+            for (const MissPolicy one : {MissPolicy::kFail, MissPolicy::kSkip, MissPolicy::kWait}) {
+              if (policy == MissPolicyName(one)) targets.miss = one;
+            }
+            targets.input.wait_for_records = targets.miss == MissPolicy::kWait;
           },
-          "what becomes of records that are missing or damaged: fail or skip (fail)")
-      ->check(CLI::IsMember({"fail", "skip"}))
+          "what becomes of records that are missing or damaged: fail; skip (weight zero); wait for missing "
+          "ones, "
+          "which a precompute is still making (fail)")
+      ->check(CLI::IsMember({"fail", "skip", "wait"}))
       ->group(group);
   command.add_option("--credit-bytes", targets.credit_bytes, "read-ahead")
       ->capture_default_str()

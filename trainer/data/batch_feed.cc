@@ -14,13 +14,20 @@ namespace afterimage::trainer {
 namespace {
 
 absl::Status MissError(const EpochFrame& frame) {
-  const std::string hint = "; `afterimage-precompute` computes it, --miss skip goes on without it";
+  const std::string hint =
+      "; `afterimage-precompute` computes it, --miss skip goes on without it, --miss wait until it is there";
   if (frame.state == RecordState::kMissing) {
     return absl::NotFoundError(absl::StrCat("record ", frame.key.ToString(), " is missing", hint));
   }
   return absl::DataLossError(
       absl::StrCat("record ", frame.key.ToString(), " is damaged: ", frame.reason, hint));
 }
+
+// How FillBatch ends at a record that MissPolicy::kWait waits for; nothing else ends so.
+absl::Status AwaitedRecord(const RecordKey& key) {
+  return absl::AbortedError(absl::StrCat("record ", key.ToString(), " is missing"));
+}
+bool IsAwaitedRecord(const absl::Status& status) { return absl::IsAborted(status); }
 
 // The rows of a plane of all tokens that belong to the class token and these patches.
 std::vector<uint16_t> RowsOfPatches(std::span<const uint16_t> patches) {
@@ -41,6 +48,18 @@ std::span<T> RowOf(const at::Tensor& tensor, int64_t index) {
 }
 
 }  // namespace
+
+const char* MissPolicyName(MissPolicy policy) {
+  switch (policy) {
+    case MissPolicy::kFail:
+      return "fail";
+    case MissPolicy::kSkip:
+      return "skip";
+    case MissPolicy::kWait:
+      return "wait";
+  }
+  return "?";
+}
 
 TrainingBatch TrainingBatch::Allocate(const BatchShape& shape) {
   const auto options = [&](at::ScalarType type) {
@@ -100,14 +119,31 @@ absl::StatusOr<TrainingBatch*> BatchFeed::Next(const std::function<bool()>& stop
   std::unique_lock lock(mutex_);
   if (next_to_give_ == options_.num_steps) return nullptr;
   Slot& slot = slots_[next_to_give_ % slots_.size()];
+  const absl::Time since = absl::Now();
+  absl::Time next_message = since + options_.longest_wait;
   // A signal handler cannot notify a condition variable: look at `stop` a few times a second.
   while (
       !changed_.wait_for(lock, std::chrono::milliseconds(100), [&] { return slot.ready || !status_.ok(); })) {
     if (stop && stop()) return nullptr;
+    if (absl::Now() < next_message) continue;
+    next_message = absl::Now() + options_.longest_wait;
+    if (source_is_awaited_ || !options_.message) continue;
+    const std::string text = DescribeWait(since);
+    lock.unlock();
+    options_.message(text);
+    lock.lock();
   }
   if (!slot.ready) return status_;
   ++next_to_give_;
   return &slot.batch;
+}
+
+std::string BatchFeed::DescribeWait(absl::Time since) const {
+  const std::string what = opening_ ? "the source to open the epoch"
+                                    : absl::StrCat("the source to send more: ", samples_come_.load(), " of ",
+                                                   options_.shape.batch, " samples of this batch have come");
+  return absl::StrCat("training waits since ", absl::FormatTime("%H:%M:%S", since, absl::LocalTimeZone()),
+                      " for ", what);
 }
 
 void BatchFeed::Release(TrainingBatch* batch) {
@@ -126,6 +162,7 @@ void BatchFeed::Work() {
   uint64_t step = request.step_begin;
   Streams streams;  // empty: to be opened
   int tries = 0;
+  bool waits_for_record = false;
   absl::Time away_since;
 
   for (uint64_t done = 0; done < options_.num_steps;) {
@@ -143,7 +180,9 @@ void BatchFeed::Work() {
         if (options_.order_of_epoch) request.order = options_.order_of_epoch(epoch);
         request.step_begin = step;
         request.step_end = std::min(steps_per_epoch_, step + (options_.num_steps - done));
+        opening_ = true;
         auto opened = OpenStreams(request);
+        opening_ = false;
         status = opened.status();
         if (opened.ok()) streams = *std::move(opened);
       }
@@ -162,17 +201,18 @@ void BatchFeed::Work() {
         std::lock_guard lock(mutex_);
         streams_ = nullptr;
       }
-      if (!absl::IsUnavailable(status)) break;
+      if (!absl::IsUnavailable(status) && !IsAwaitedRecord(status)) break;
       // The source has gone, perhaps in the middle of a batch: open again at this step and fill it anew.
       streams.clear();
+      waits_for_record = IsAwaitedRecord(status);
       if (tries == 0) away_since = absl::Now();
       if (!WaitForSource(status, tries++, away_since)) break;
     }
     if (status.ok() && tries > 0) {
       if (options_.message)
-        options_.message(
-            absl::StrCat("the source is back after ",
-                         absl::FormatDuration(absl::Trunc(absl::Now() - away_since, absl::Seconds(1)))));
+        options_.message(absl::StrCat(
+            waits_for_record ? "what was not computed yet is there after " : "the source is back after ",
+            absl::FormatDuration(absl::Trunc(absl::Now() - away_since, absl::Seconds(1)))));
       tries = 0;
     }
     std::lock_guard lock(mutex_);
@@ -196,14 +236,22 @@ void BatchFeed::Work() {
 bool BatchFeed::WaitForSource(const absl::Status& status, int tries, absl::Time since) {
   const absl::Duration pause =
       std::min(options_.longest_wait, options_.first_wait * (1 << std::min(tries, 10)));
-  if (options_.message) {
+  if (options_.message && IsAwaitedRecord(status)) {
+    options_.message(absl::StrCat(
+        "waiting since ", absl::FormatTime("%H:%M:%S", since, absl::LocalTimeZone()),
+        " for what is not computed yet", options_.set_progress ? ": " + options_.set_progress() : "",
+        ", looking again in ", absl::FormatDuration(pause), " (", status.message(), ")"));
+  } else if (options_.message) {
     options_.message(absl::StrCat("the source of features has been away since ",
                                   absl::FormatTime("%H:%M:%S", since, absl::LocalTimeZone()),
                                   ", trying again in ", absl::FormatDuration(pause), " (", status.message(),
                                   ")"));
   }
   std::unique_lock lock(mutex_);
-  return !changed_.wait_for(lock, absl::ToChronoMilliseconds(pause), [&] { return stopping_; });
+  source_is_awaited_ = true;
+  const bool stops = changed_.wait_for(lock, absl::ToChronoMilliseconds(pause), [&] { return stopping_; });
+  source_is_awaited_ = false;
+  return !stops;
 }
 
 absl::StatusOr<BatchFeed::Streams> BatchFeed::OpenStreams(const EpochRequest& request) const {
@@ -230,6 +278,7 @@ absl::Status BatchFeed::FillBatch(Streams& streams, TrainingBatch& batch) const 
   batch.sum = {};
   batch.num_failed = batch.num_skipped = batch.bytes = 0;
   const SlotRange slots = SlotsOfRank(options_.request.slice, options_.request.global_batch);
+  samples_come_ = 0;
   std::vector<EpochFrame> frames(streams.size());
   for (uint64_t index = slots.begin; index < slots.end; ++index) {
     const uint64_t position = batch.step * options_.request.global_batch + index;
@@ -249,6 +298,7 @@ absl::Status BatchFeed::FillBatch(Streams& streams, TrainingBatch& batch) const 
     const absl::Status status = AddSample(frames, batch);
     for (size_t i = 0; i < streams.size(); ++i) streams[i]->ReturnCredit(frames[i].CostBytes());
     AFTERIMAGE_RETURN_IF_ERROR(status);
+    ++samples_come_;
   }
   return absl::OkStatus();
 }
@@ -265,6 +315,8 @@ absl::Status BatchFeed::AddSample(std::span<const EpochFrame> frames, TrainingBa
   absl::Status status;
   const auto bad = std::ranges::find_if_not(frames, is(RecordState::kOk));
   if (bad != frames.end()) {
+    if (options_.miss == MissPolicy::kWait && bad->state == RecordState::kMissing)
+      return AwaitedRecord(bad->key);
     status = MissError(*bad);
     if (bad != frames.begin()) {
       status = WithContext(

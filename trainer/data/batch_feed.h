@@ -1,6 +1,7 @@
 // Batches from an epoch source, made ahead by a background thread.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -21,7 +22,12 @@
 namespace afterimage::trainer {
 
 // What becomes of a record that is MISSING or DAMAGED.
-enum class MissPolicy { kFail, kSkip };
+enum class MissPolicy {
+  kFail,  // training ends
+  kSkip,  // weight zero, counted
+  kWait,  // a missing record is waited for: a precompute is still running; a damaged one ends training
+};
+const char* MissPolicyName(MissPolicy policy);  // "fail", "skip", "wait"
 
 // Reads frames, decodes them straight into the rows of a batch, returns their credit, and hands the batch
 // over. With several teachers it reads one stream per set, in step. A source that goes away (Unavailable) is
@@ -57,11 +63,15 @@ class BatchFeed {
     // Where epochs differ in their masks: the order of each. Empty = request.order throughout.
     std::function<OrderSpec(uint64_t epoch)> order_of_epoch;
     MissPolicy miss = MissPolicy::kFail;
+    // With kWait: how far the set is, for messages ("12,000 of 50,000 records"). Called from the feed's
+    // thread.
+    std::function<std::string()> set_progress;
     PixelProvider pixels;                             // empty = from the records
     int num_batches = 3;                              // in rotation: one in use, one ready, one in the making
     absl::Duration first_wait = absl::Seconds(1);     // before a source that has gone is tried again; doubles
     absl::Duration longest_wait = absl::Seconds(10);  // between tries, and between messages
-    std::function<void(const std::string&)> message;  // called from the feed's thread
+    // Called from the feed's thread, and from Next when it has waited for longest_wait.
+    std::function<void(const std::string&)> message;
   };
 
   BatchFeed(EpochSource* source, Options options);
@@ -94,6 +104,8 @@ class BatchFeed {
   // Levels of teacher `teacher` into row batch.size of the targets; `rows` empty = all of the block.
   absl::Status DecodeTargets(size_t teacher, const FeatureBlock& block, std::span<const uint16_t> rows,
                              TrainingBatch& batch) const;
+  // What Next waits for.
+  std::string DescribeWait(absl::Time since) const;
   // False when the feed is being destroyed.
   bool WaitForSource(const absl::Status& status, int tries, absl::Time since);
 
@@ -105,8 +117,11 @@ class BatchFeed {
   std::vector<Slot> slots_;
   uint64_t next_to_give_ = 0;
   bool stopping_ = false;
-  absl::Status status_;         // of the thread, once it has ended early
-  Streams* streams_ = nullptr;  // the thread's, to cancel
+  bool source_is_awaited_ = false;                  // the thread is in WaitForSource, which says so itself
+  absl::Status status_;                             // of the thread, once it has ended early
+  std::atomic<bool> opening_ = false;               // of the thread: inside OpenStreams
+  mutable std::atomic<uint64_t> samples_come_ = 0;  // of the thread: of the batch in the making
+  Streams* streams_ = nullptr;                      // the thread's, to cancel
   std::thread thread_;
 };
 

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
@@ -176,6 +177,7 @@ absl::Status FeatureInput::TakeSet(const FeatureInputOptions& options, FeatureCa
   description_ = set.description;
   AFTERIMAGE_ASSIGN_OR_RETURN(profile_, ProfileOfSet(catalog, description_));
   order_.num_occurrences = manifest->num_occurrences();
+  num_keys_ = manifest->num_keys();
   order_.num_view_seeds = set.num_view_seeds;
   if (set.num_view_seeds == 0) {
     return absl::FailedPreconditionError(
@@ -245,9 +247,10 @@ absl::Status FeatureInput::CheckFurtherSet(const SetSummary& set) const {
 
 absl::Status FeatureInput::CompleteOrder(const FeatureInputOptions& options) {
   if (options.view_seeds > 0) {
-    if (!options.cache.empty() && options.view_seeds > order_.num_view_seeds) {
+    if (!options.cache.empty() && options.view_seeds > order_.num_view_seeds && !options.wait_for_records) {
       return absl::InvalidArgumentError(
-          absl::StrCat("--view-seeds ", options.view_seeds, ": the set holds ", order_.num_view_seeds));
+          absl::StrCat("--view-seeds ", options.view_seeds, ": the set holds ", order_.num_view_seeds,
+                       " (--miss wait waits for a precompute that makes more)"));
     }
     order_.num_view_seeds = options.view_seeds;
   }
@@ -291,6 +294,29 @@ absl::Status FeatureInput::CompleteMask(const FeatureInputOptions& options) {
         absl::StrCat("no patch of ", num_patches, " is visible at a mask ratio of ", ratio.Text()));
   }
   return absl::OkStatus();
+}
+
+std::string FeatureInput::SetProgress() {
+  if (cache_.catalog == nullptr) return "";
+  const absl::StatusOr<std::vector<SetSummary>> sets = cache_.catalog->ListSets();
+  if (!sets.ok()) return "";
+  const Digest256 id = description_.set.Id();
+  for (const SetSummary& set : *sets) {
+    if (set.id != id) continue;
+    const uint64_t done = set.num_records + set.num_failed;
+    const uint64_t wanted = num_keys_ * order_.num_view_seeds;
+    std::string text = absl::StrCat(done, " of ", wanted, " records are there");
+    std::lock_guard lock(progress_mutex_);
+    if (!first_look_.has_value()) first_look_ = {absl::Now(), done};
+    const double seconds = absl::ToDoubleSeconds(absl::Now() - first_look_->first);
+    const double rate = seconds > 0 ? static_cast<double>(done - first_look_->second) / seconds : 0;
+    if (rate > 0 && wanted > done) {
+      absl::StrAppend(&text, ", ", static_cast<uint64_t>(std::ceil(rate)), " a second, ",
+                      HumanDuration(absl::Seconds(static_cast<double>(wanted - done) / rate)), " left");
+    }
+    return text;
+  }
+  return "";
 }
 
 bool FeatureInput::DrawsSameMask(const SetDescription& further) const {

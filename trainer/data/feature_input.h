@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -36,7 +38,8 @@ struct FeatureInputOptions {
   std::optional<LinearRange> min_area;
   uint64_t epochs = 1;  // over which ranges run
 
-  uint32_t view_seeds = 0;  // K; 0 = as many as the set has, 1 for a live teacher without `like`
+  bool wait_for_records = false;  // view_seeds may be more than the set holds so far
+  uint32_t view_seeds = 0;        // K; 0 = as many as the set has, 1 for a live teacher without `like`
   std::optional<MaskSpec::Type> mask_type;  // unset = attention; of a set of visible tokens: its own
   std::optional<LinearRange> mask_ratio;    // unset = 0.7; over the epochs
   bool no_mask = false;                     // the student sees all patches: a ratio of 0
@@ -73,6 +76,8 @@ class FeatureInput {
   uint32_t num_view_seeds() const { return order_.num_view_seeds; }
   // Empty where the records hold pixels.
   const BatchFeed::PixelProvider& pixels() const { return pixels_; }
+  // Of a cache, for people: "12000 of 50000 records are there, 350 a second, 2 min left". Thread-safe.
+  std::string SetProgress();
   // For people: "set 1234abcd… of grpc://host:1, 8,000 pictures, 2 view seeds".
   const std::string& summary() const { return summary_; }
 
@@ -97,10 +102,13 @@ class FeatureInput {
   std::shared_ptr<const FeatureProfile> profile_;
   std::vector<std::shared_ptr<const FeatureProfile>> further_profiles_;
   OrderSpec order_;
+  uint64_t num_keys_ = 0;                  // of a cache's manifest
   std::optional<LinearRange> mask_ratio_;  // where it is no constant
   uint64_t epochs_ = 1;
   BatchFeed::PixelProvider pixels_;
   std::string summary_;
+  std::mutex progress_mutex_;
+  std::optional<std::pair<absl::Time, uint64_t>> first_look_;  // of SetProgress
 };
 
 }  // namespace afterimage::trainer

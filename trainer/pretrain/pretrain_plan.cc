@@ -187,7 +187,7 @@ Json SharedByRanks(const PretrainPlan& plan) {
           {"set_id", plan.start.set_id.Hex()},
           {"order", plan.start.order.ToCanonical()},
           {"steps", plan.last_step},
-          {"miss", plan.options.miss == MissPolicy::kSkip ? "skip" : "fail"},
+          {"miss", MissPolicyName(plan.options.miss)},
           {"bucket_bytes", plan.options.bucket_bytes},
           {"device", plan.device.is_cuda() ? "cuda" : "cpu"}};
 }
@@ -227,6 +227,7 @@ BatchFeed::Options FeedFrom(const PretrainPlan& plan, const StepToken& token) {
   if (plan.input->order_varies())
     feed.order_of_epoch = [input = plan.input.get()](uint64_t epoch) { return input->OrderOf(epoch); };
   feed.miss = plan.options.miss;
+  feed.set_progress = [input = plan.input.get()] { return input->SetProgress(); };
   feed.pixels = plan.input->pixels();
   return feed;
 }

@@ -135,8 +135,11 @@ std::string CallRaw(const RawClient& client, const char* method, grpc::internal:
   return bytes;
 }
 
-std::string Health(const RawClient& client) {
-  return CallRaw(client, "/grpc.health.v1.Health/Check", grpc::internal::RpcMethod::NORMAL_RPC, "");
+// HealthCheckRequest{service}: field 1.
+std::string Health(const RawClient& client, const std::string& service = "") {
+  const std::string request =
+      service.empty() ? "" : "\x0a" + std::string(1, static_cast<char>(service.size())) + service;
+  return CallRaw(client, "/grpc.health.v1.Health/Check", grpc::internal::RpcMethod::NORMAL_RPC, request);
 }
 constexpr char kServing[] = "\x08\x01";  // HealthCheckResponse{status: SERVING}
 constexpr char kNotServing[] = "\x08\x02";
@@ -153,6 +156,18 @@ TEST(CacheServerTest, AnswersHealthChecksAndReflection) {
        {"afterimage.v1.Catalog", "afterimage.v1.Records", "afterimage.v1.Epochs", "afterimage.v1.Units"}) {
     EXPECT_THAT(services, HasSubstr(name));
   }
+}
+
+TEST(CacheServerTest, EachSetHasAHealthOfItsOwn) {
+  CacheServer::Options options;
+  options.watch_interval = absl::Milliseconds(20);
+  ServedCache cache(options);
+  RawClient client(cache);
+  const EpochRequest request = cache.Fill(4);
+  ASSERT_THAT(cache.catalog().SetName("mine", request.set_id, false), IsOk());
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  EXPECT_EQ(Health(client, request.set_id.Hex()), kServing);
+  EXPECT_EQ(Health(client, "mine"), kServing);
 }
 
 TEST(CacheServerTest, TellsVersionsAndLimits) {

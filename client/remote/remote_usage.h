@@ -1,0 +1,22 @@
+// What a server says of its own CPU and memory.
+#pragma once
+
+#include "absl/status/statusor.h"
+#include "client/remote/connection.h"
+#include "core/base/process_usage.h"
+
+namespace afterimage {
+
+struct ServerUsage {
+  ProcessUsage process;
+  // What its epoch streams have waited for, all together: credit of their clients, the store, the socket.
+  double credit_wait_seconds = 0;
+  double store_wait_seconds = 0;
+  double socket_wait_seconds = 0;
+};
+
+// The whole server process since it started, all clients together. Errors as every short call:
+// Unavailable, DeadlineExceeded; FailedPrecondition: the server has no such call.
+absl::StatusOr<ServerUsage> RemoteUsage(const Connection& connection);
+
+}  // namespace afterimage

@@ -1,0 +1,232 @@
+// Readers that stall, stop, vanish or talk nonsense cost the server what it says they do, and slow nobody.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "client/open_cache.h"
+#include "gmock/gmock.h"
+#include "tests/cache_server/server_process.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/synthetic_records.h"
+#include "tests/testing/temporary_folder.h"
+
+namespace afterimage {
+namespace {
+
+using testing::ChildProcess;
+using ::testing::HasSubstr;
+using testing::IsOk;
+using testing::ServerProcess;
+using testing::TemporaryFolder;
+
+constexpr uint64_t kMebibyte = 1 << 20;
+constexpr uint64_t kNumPictures = 2000;
+constexpr uint64_t kCreditBytes = 4 * kMebibyte;
+// docs/operations/server.md: an epoch stream costs its credit, a frame, and HTTP/2's window.
+constexpr uint64_t kWindowBytes = 8 * kMebibyte;
+
+class ServerBoundsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    // About 100 KB a record: an epoch is far more than any credit.
+    const SetDescription description =
+        testing::MakeSyntheticDescription({.num_levels = 2,
+                                           .levels = {1, 2},
+                                           .width = 128,
+                                           .grid = 14,
+                                           .view_size = 28,
+                                           .layout = {.num_shards = 4, .seeds_per_unit = 1}});
+    const Manifest manifest = testing::MakeSyntheticManifest(kNumPictures);
+    {
+      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedCache cache,
+                                      OpenCache((folder_ / "cache").string(), {.create = true}));
+      AFTERIMAGE_ASSERT_OK(cache.catalog->CreateSet(description));
+      AFTERIMAGE_ASSERT_OK(cache.catalog->PutManifest(manifest));
+      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedSet set,
+                                      cache.catalog->OpenSet(description.set.Id(), OpenMode::kContribute));
+      AFTERIMAGE_ASSERT_OK(testing::FillSet(set, manifest.digest(), 1));
+    }
+    std::vector<std::string> arguments = ServerProcess::Arguments(folder_.path());
+    arguments.insert(arguments.end(), {"--max-streams", "200"});
+    server_ = std::make_unique<ServerProcess>(folder_.path(), arguments);
+    port_ = server_->WaitUntilReady();
+    ASSERT_GT(port_, 0) << server_->Output();
+    address_ = absl::StrCat("grpc://127.0.0.1:", port_);
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(cache_, OpenCache(address_));
+
+    request_.set_id = description.set.Id();
+    request_.order.manifest = manifest.digest();
+    request_.order.num_occurrences = kNumPictures;
+    request_.order.mask.num_visible = 60;
+    request_.global_batch = 20;
+    request_.credit_bytes = kCreditBytes;
+  }
+
+  ProcessUsage Usage() const {
+    const absl::StatusOr<ServerUsage> usage = cache_.server_usage();
+    EXPECT_THAT(usage, IsOk());
+    return usage.value_or(ServerUsage()).process;
+  }
+  // Reads an epoch to its end; the number of records.
+  uint64_t ReadEpoch() const {
+    const absl::StatusOr<std::unique_ptr<EpochStream>> stream = cache_.epoch_source->Open(request_);
+    EXPECT_THAT(stream, IsOk());
+    uint64_t count = 0;
+    while (stream.ok()) {
+      const absl::StatusOr<std::optional<EpochFrame>> frame = (*stream)->Next();
+      EXPECT_THAT(frame, IsOk());
+      if (!frame.ok() || !frame->has_value()) break;
+      count += (*frame)->state == RecordState::kOk;
+      (*stream)->ReturnCredit((*frame)->CostBytes());
+    }
+    return count;
+  }
+  // A connection that sends `bytes`, waits for `wait`, and vanishes with a reset.
+  void SendAndVanish(const std::string& bytes, absl::Duration wait = absl::ZeroDuration()) const {
+    const int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in target = {};
+    target.sin_family = AF_INET;
+    target.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    target.sin_port = htons(static_cast<uint16_t>(port_));
+    if (connect(descriptor, reinterpret_cast<const sockaddr*>(&target), sizeof(target)) == 0 &&
+        !bytes.empty())
+      send(descriptor, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    absl::SleepFor(wait);
+    const linger reset = {1, 0};
+    setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    close(descriptor);
+  }
+  // Waits until the server has as few descriptors and threads as that again.
+  ProcessUsage WaitUntilAsFewAs(const ProcessUsage& before) const {
+    ProcessUsage now = Usage();
+    for (int i = 0;
+         i < 200 && (now.num_descriptors > before.num_descriptors || now.num_threads > before.num_threads);
+         ++i) {
+      absl::SleepFor(absl::Milliseconds(100));
+      now = Usage();
+    }
+    return now;
+  }
+
+  const TemporaryFolder folder_;
+  std::unique_ptr<ServerProcess> server_;
+  int port_ = 0;
+  std::string address_;
+  OpenedCache cache_;
+  EpochRequest request_;
+};
+
+TEST_F(ServerBoundsTest, StalledReadersCostTheirCreditAndWindowAndSlowNobody) {
+  EXPECT_EQ(ReadEpoch(), kNumPictures);
+  const uint64_t before = Usage().peak_resident_bytes;
+  constexpr int kNumStalled = 12;
+  std::vector<OpenedCache> caches(kNumStalled);
+  std::vector<std::unique_ptr<EpochStream>> stalled;
+  for (OpenedCache& cache : caches) {
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(cache, OpenCache(address_));
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(stalled.emplace_back(), cache.epoch_source->Open(request_));
+  }
+  // One of them takes a record of 100 KB now and then; the others nothing.
+  for (int i = 0; i < 5; ++i) {
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto frame, stalled[0]->Next());
+    stalled[0]->ReturnCredit(frame->CostBytes());
+    absl::SleepFor(absl::Milliseconds(100));
+  }
+  EXPECT_EQ(ReadEpoch(), kNumPictures);
+  const uint64_t after = Usage().peak_resident_bytes;
+  const uint64_t bound = kNumStalled * (kCreditBytes + kWindowBytes + 128 * 1024) + 16 * kMebibyte;
+  EXPECT_LT(after, before + bound) << before / kMebibyte << " MiB -> " << after / kMebibyte << " MiB";
+  RecordProperty("mib_per_stalled_stream", std::to_string((after - before) / kMebibyte / kNumStalled));
+}
+
+TEST_F(ServerBoundsTest, AReaderThatIsStoppedGoesOnWhereItWasAndAKilledOneIsForgotten) {
+  const std::vector<std::string> command = {AFTERIMAGE_BINARY_DIR "/bin/afterimage",
+                                            "stream-bench",
+                                            "--cache",
+                                            address_,
+                                            "--tokens",
+                                            "stored",
+                                            "--credit",
+                                            "4MB",
+                                            "--epochs",
+                                            "20",
+                                            "--batch",
+                                            "20"};
+  const ProcessUsage before = Usage();
+  ChildProcess stopped(command), killed(command);
+  absl::SleepFor(absl::Milliseconds(700));
+  stopped.Signal(SIGSTOP);
+  killed.Signal(SIGSTOP);
+  EXPECT_EQ(ReadEpoch(), kNumPictures);
+  killed.Signal(SIGKILL);
+  killed.Wait();
+  stopped.Signal(SIGCONT);
+  const testing::Finished finished = stopped.Wait(absl::Seconds(120));
+  EXPECT_EQ(finished.status, 0) << finished.Text();
+  EXPECT_THAT(finished.out, HasSubstr(absl::StrCat("read         ", 20 * kNumPictures, " records")));
+  const ProcessUsage after = WaitUntilAsFewAs(before);
+  EXPECT_LE(after.num_descriptors, before.num_descriptors);
+}
+
+TEST_F(ServerBoundsTest, AThousandThatConnectAndVanishLeaveNothingBehind) {
+  const std::string preface =
+      std::string("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") + std::string("\0\0\0\4\0\0\0\0\0", 9);
+  const auto vanish = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      switch (i % 4) {
+        case 0:
+          SendAndVanish("");
+          break;
+        case 1:
+          SendAndVanish(preface);
+          break;
+        case 2:
+          SendAndVanish(preface.substr(0, 10));
+          break;
+        default: {  // a client in the middle of a stream
+          if (i % 40 != 3) break;
+          AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedCache cache, OpenCache(address_));
+          AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto stream, cache.epoch_source->Open(request_));
+          EXPECT_THAT(stream->Next(), IsOk());
+        }
+      }
+    }
+  };
+  vanish(400);  // what is set up once is there
+  EXPECT_EQ(ReadEpoch(), kNumPictures);
+  absl::SleepFor(absl::Seconds(1));
+  const ProcessUsage before = Usage();
+  vanish(1000);
+  const ProcessUsage after = WaitUntilAsFewAs(before);
+  EXPECT_LE(after.num_descriptors, before.num_descriptors);
+  EXPECT_LE(after.num_threads, before.num_threads + 2);
+  EXPECT_LT(after.resident_bytes, before.resident_bytes + 24 * kMebibyte);
+  EXPECT_EQ(ReadEpoch(), kNumPictures);
+}
+
+TEST_F(ServerBoundsTest, NonsenseOnThePortIsSurvived) {
+  std::mt19937_64 random(7);
+  const std::string preface("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+  for (int i = 0; i < 300; ++i) {
+    std::string bytes = i % 2 == 0 ? preface : "";
+    for (size_t n = random() % 4000; n > 0; --n) bytes.push_back(static_cast<char>(random()));
+    SendAndVanish(bytes, absl::Milliseconds(1));
+  }
+  SendAndVanish("GET / HTTP/1.1\r\nHost: x\r\n\r\n", absl::Milliseconds(50));
+  SendAndVanish(preface + std::string("\xff\xff\xff\0\0\0\0\0\1", 9) + std::string(100'000, 'x'),
+                absl::Milliseconds(50));
+  EXPECT_EQ(ReadEpoch(), kNumPictures);
+}
+
+}  // namespace
+}  // namespace afterimage
