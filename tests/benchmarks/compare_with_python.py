@@ -8,7 +8,8 @@
                                                       reference's formulation (what the authors' models_pretrain.py
                                                       computes in a step: every patch embedded, then gathered;
                                                       attention by explicit products; every level mixed and adapted;
-                                                      the last norm; AdamW as torch makes it when nothing is said)
+                                                      the last norm; the norm of all gradients, which ours tells
+                                                      too; AdamW as torch makes it when nothing is said)
   compare_with_python.py memory vit_small|demo        peak memory of those steps, each alone in a fresh process, and
                                                       ours after 100 and after 1,000 steps
 
@@ -271,6 +272,7 @@ class Stepper:
     """The step of the recipe: two AdamW groups, smooth L1 over the last five levels."""
 
     def __init__(self, weights, heads, reference):
+        self.reference = reference
         self.model = Student(weights, heads, reference)
         self.visible = weights["batch.visible"]
         self.pixels = pictures(weights) if reference else weights["batch.rows"]
@@ -285,6 +287,8 @@ class Stepper:
         aligned = self.model(self.pixels, self.visible)[-NUM_LEVELS:]
         loss = sum(2.0 / NUM_LEVELS * F.smooth_l1_loss(a, t) for a, t in zip(aligned, self.targets))
         loss.backward()
+        if self.reference:
+            torch.stack([p.grad.norm() for p in self.model.parameters() if p.grad is not None]).norm()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.item()
