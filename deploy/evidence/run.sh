@@ -34,7 +34,8 @@ while (( $# > 0 )); do
 done
 [[ -n $images && -n $test_images && -n $out ]] || { sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 mkdir -p "$out"
-run() { printf '$ %s\n' "${*/#"$bin/"/}"; "$@"; }
+# What is run is told on stderr: stdout may go into a file.
+run() { printf '$ %s\n' "${*/#"$bin/"/}" >&2; "$@"; }
 
 if [[ -z $teacher ]]; then
   teacher="$out/teacher/model.safetensors"

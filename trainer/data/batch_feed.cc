@@ -1,9 +1,6 @@
 #include "trainer/data/batch_feed.h"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
-#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -29,22 +26,15 @@ absl::Status AwaitedRecord(const RecordKey& key) {
 }
 bool IsAwaitedRecord(const absl::Status& status) { return absl::IsAborted(status); }
 
-// The rows of a plane of all tokens that belong to the class token and these patches.
-std::vector<uint16_t> RowsOfPatches(std::span<const uint16_t> patches) {
-  std::vector<uint16_t> rows = {0};
-  for (const uint16_t patch : patches) rows.push_back(static_cast<uint16_t>(patch + 1));
-  return rows;
+std::vector<SampleDecoder::Set> SetsToDecode(const BatchFeed::Options& options) {
+  std::vector<SampleDecoder::Set> sets = {{options.request.set_id, options.profile}};
+  for (const BatchFeed::FurtherSet& set : options.further_sets)
+    sets.push_back({set.set_id, set.profile, set.draws_same_mask});
+  return sets;
 }
 
 void Cancel(std::span<const std::unique_ptr<EpochStream>> streams) {
   for (const auto& stream : streams) stream->Cancel();
-}
-
-// Row `index` of a tensor [G, ...] as memory.
-template <typename T>
-std::span<T> RowOf(const at::Tensor& tensor, int64_t index) {
-  const int64_t length = tensor.numel() / tensor.size(0);
-  return {tensor.data_ptr<T>() + index * length, static_cast<size_t>(length)};
 }
 
 }  // namespace
@@ -61,44 +51,10 @@ const char* MissPolicyName(MissPolicy policy) {
   return "?";
 }
 
-TrainingBatch TrainingBatch::Allocate(const BatchShape& shape) {
-  const auto options = [&](at::ScalarType type) {
-    return at::TensorOptions().dtype(type).pinned_memory(shape.pinned);
-  };
-  const int64_t tokens = 1 + shape.num_visible;
-  TrainingBatch batch;
-  batch.pixels = at::zeros({shape.batch, shape.num_visible, 3 * shape.patch_size * shape.patch_size},
-                           options(at::kByte));
-  batch.visible = at::zeros({shape.batch, shape.num_visible}, options(at::kLong));
-  for (const TargetShape& teacher : shape.teachers) {
-    for (size_t i = 0; i < teacher.levels.size(); ++i) {
-      batch.targets.push_back(at::zeros({shape.batch, tokens, teacher.width}, options(at::kFloat)));
-      if (!shape.with_statistics) continue;
-      batch.mean.push_back(at::zeros({shape.batch, tokens}, options(at::kFloat)));
-      batch.inverse_deviation.push_back(at::ones({shape.batch, tokens}, options(at::kFloat)));
-    }
-  }
-  return batch;
-}
-
-void TrainingBatch::SetNumVisible(int64_t num_visible) {
-  if (num_visible == visible.size(1)) return;
-  // Smaller sizes keep the memory, so that growing back to what was allocated needs none.
-  const auto resize = [](at::Tensor& tensor, int64_t length) {
-    std::vector<int64_t> sizes = tensor.sizes().vec();
-    sizes[1] = length;
-    tensor.resize_(sizes);
-  };
-  resize(pixels, num_visible);
-  resize(visible, num_visible);
-  for (std::vector<at::Tensor>* const of_levels : {&targets, &mean, &inverse_deviation}) {
-    for (at::Tensor& tensor : *of_levels) resize(tensor, 1 + num_visible);
-  }
-}
-
 BatchFeed::BatchFeed(EpochSource* source, Options options)
     : source_(source),
       options_(std::move(options)),
+      decoder_(options_.shape, SetsToDecode(options_), options_.pixels),
       steps_per_epoch_(StepsPerEpoch(options_.request.order, options_.request.global_batch)),
       slots_(options_.num_batches) {
   for (Slot& slot : slots_) slot.batch = TrainingBatch::Allocate(options_.shape);
@@ -323,7 +279,8 @@ absl::Status BatchFeed::AddSample(std::span<const EpochFrame> frames, TrainingBa
           status, absl::StrCat("set ", options_.further_sets[bad - frames.begin() - 1].set_id.Hex()));
     }
   } else {
-    status = WithContext(DecodeSample(frames, batch), absl::StrCat("record ", frames.front().key.ToString()));
+    status =
+        WithContext(decoder_.Decode(frames, batch), absl::StrCat("record ", frames.front().key.ToString()));
   }
   const bool is_miss = absl::IsDataLoss(status) || bad != frames.end();
   if (is_miss && options_.miss == MissPolicy::kSkip) {
@@ -334,67 +291,6 @@ absl::Status BatchFeed::AddSample(std::span<const EpochFrame> frames, TrainingBa
   batch.keys.push_back(frames.front().key);
   batch.slots.push_back(static_cast<uint32_t>(frames.front().position % options_.request.global_batch));
   ++batch.size;
-  return absl::OkStatus();
-}
-
-absl::Status BatchFeed::DecodeSample(std::span<const EpochFrame> frames, TrainingBatch& batch) const {
-  AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock block, FeatureBlock::Parse(frames.front().block.bytes, options_.profile));
-  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<uint16_t> patches, block.Mask(0));
-  const int64_t num_visible = batch.visible.size(1);
-  const int64_t width = options_.shape.teachers.front().width;
-  if (static_cast<int64_t>(patches.size()) != num_visible || block.num_tokens() != patches.size() + 1 ||
-      block.width() != width) {
-    return absl::InternalError(absl::StrCat("the record came with ", block.num_tokens(), " tokens of width ",
-                                            block.width(), " and ", patches.size(), " visible patches, not ",
-                                            num_visible + 1, " of width ", width, " and ", num_visible));
-  }
-  // A selected block has the class token first and then the patches in drawn order: whole planes are what
-  // we want.
-  std::ranges::copy(patches, RowOf<int64_t>(batch.visible, batch.size).begin());
-  const std::span<uint8_t> pixels = RowOf<uint8_t>(batch.pixels, batch.size);
-  if (options_.pixels) {
-    AFTERIMAGE_RETURN_IF_ERROR(options_.pixels(frames.front().key, block, patches, pixels));
-  } else {
-    AFTERIMAGE_RETURN_IF_ERROR(block.ReadPixels({}, pixels));
-  }
-  AFTERIMAGE_RETURN_IF_ERROR(DecodeTargets(0, block, {}, batch));
-
-  for (size_t i = 1; i < frames.size(); ++i) {
-    const FurtherSet& set = options_.further_sets[i - 1];
-    AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock further, FeatureBlock::Parse(frames[i].block.bytes, set.profile));
-    if (further.view_digest() != block.view_digest()) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("set ", set.set_id.Hex(), " saw another view: digest ",
-                       absl::Hex(further.view_digest()), ", the first set ", absl::Hex(block.view_digest())));
-    }
-    if (!set.draws_same_mask) {
-      AFTERIMAGE_RETURN_IF_ERROR(DecodeTargets(i, further, RowsOfPatches(patches), batch));
-      continue;
-    }
-    AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<uint16_t> stored, further.Mask(0));
-    if (stored != patches) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("set ", set.set_id.Hex(), " has other masks than the first set"));
-    }
-    AFTERIMAGE_RETURN_IF_ERROR(DecodeTargets(i, further, {}, batch));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status BatchFeed::DecodeTargets(size_t teacher, const FeatureBlock& block,
-                                      std::span<const uint16_t> rows, TrainingBatch& batch) const {
-  const std::vector<TargetShape>& teachers = options_.shape.teachers;
-  size_t target = 0;  // the first one of this teacher
-  for (size_t i = 0; i < teacher; ++i) target += teachers[i].levels.size();
-  for (const uint32_t level : teachers[teacher].levels) {
-    AFTERIMAGE_RETURN_IF_ERROR(block.ReadLevel(level, rows, RowOf<float>(batch.targets[target], batch.size)));
-    if (options_.shape.with_statistics) {
-      AFTERIMAGE_RETURN_IF_ERROR(
-          block.ReadLevelStatistics(level, rows, RowOf<float>(batch.mean[target], batch.size),
-                                    RowOf<float>(batch.inverse_deviation[target], batch.size)));
-    }
-    ++target;
-  }
   return absl::OkStatus();
 }
 

@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "core/feature/feature_block.h"
 #include "core/order/epoch_source.h"
+#include "trainer/data/sample_decoder.h"
 #include "trainer/data/training_batch.h"
 
 namespace afterimage::trainer {
@@ -35,11 +36,7 @@ const char* MissPolicyName(MissPolicy policy);  // "fail", "skip", "wait"
 // thread.
 class BatchFeed {
  public:
-  // Where records hold no pixels: writes the rows of `patches` of the view that `block` describes, having
-  // checked its digest.
-  using PixelProvider =
-      std::function<absl::Status(const RecordKey& key, const FeatureBlock& block,
-                                 std::span<const uint16_t> patches, std::span<uint8_t> target)>;
+  using PixelProvider = SampleDecoder::PixelProvider;
 
   // The set of a second teacher, or of one after it: of the same views and manifest. Its rows are those of
   // the first set's mask.
@@ -49,7 +46,7 @@ class BatchFeed {
     // The order's mask gives the same patches there (checked); else all tokens are read, and rows picked
     // here.
     bool draws_same_mask = false;
-    uint32_t num_masks = 0;  // M of a set of visible tokens; 0 = it has all
+    uint32_t num_masks = 0;                   // M of a set of visible tokens; 0 = it has all
     const FeatureProfile* profile = nullptr;  // as Options::profile
   };
 
@@ -59,7 +56,8 @@ class BatchFeed {
         further_sets;        // shape.teachers has the first set's entry and one for each of these
     uint64_t num_steps = 0;  // batches to give, over as many epochs as it takes
     BatchShape shape;
-    const FeatureProfile* profile = nullptr;  // of the first set's codec, if that needs one; must outlive the feed
+    const FeatureProfile* profile =
+        nullptr;  // of the first set's codec, if that needs one; must outlive the feed
     // Where epochs differ in their masks: the order of each. Empty = request.order throughout.
     std::function<OrderSpec(uint64_t epoch)> order_of_epoch;
     MissPolicy miss = MissPolicy::kFail;
@@ -100,10 +98,6 @@ class BatchFeed {
   absl::Status FillBatch(Streams& streams, TrainingBatch& batch) const;
   // The frames of one position, one per set.
   absl::Status AddSample(std::span<const EpochFrame> frames, TrainingBatch& batch) const;
-  absl::Status DecodeSample(std::span<const EpochFrame> frames, TrainingBatch& batch) const;
-  // Levels of teacher `teacher` into row batch.size of the targets; `rows` empty = all of the block.
-  absl::Status DecodeTargets(size_t teacher, const FeatureBlock& block, std::span<const uint16_t> rows,
-                             TrainingBatch& batch) const;
   // What Next waits for.
   std::string DescribeWait(absl::Time since) const;
   // False when the feed is being destroyed.
@@ -111,6 +105,7 @@ class BatchFeed {
 
   EpochSource* const source_;
   const Options options_;
+  const SampleDecoder decoder_;
   const uint64_t steps_per_epoch_;
   std::mutex mutex_;
   std::condition_variable changed_;

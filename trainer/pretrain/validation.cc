@@ -16,6 +16,7 @@
 #include "trainer/distributed/self_communicator.h"
 #include "trainer/pretrain/pretrain_plan.h"
 #include "trainer/pretrain/train_step.h"
+#include "trainer/run/message_box.h"
 
 namespace afterimage::trainer {
 namespace {
@@ -118,11 +119,16 @@ absl::StatusOr<Validation> Validate(const ValidationOptions& options) {
   if (options.steps > 0) feed_options.num_steps = std::min(feed_options.num_steps, options.steps);
   feed_options.order_of_epoch = nullptr;
   const uint64_t num_steps = feed_options.num_steps;
+  MessageBox messages;
+  feed_options.message = [&messages](const std::string& text) { messages.Put(text); };
   BatchFeed feed(plan.input->source(), std::move(feed_options));
   Progress progress({.label = "validate", .unit = "images", .total = num_steps * options.batch_size});
   double sum = 0;
   for (uint64_t step = 0; step < num_steps; ++step) {
-    AFTERIMAGE_ASSIGN_OR_RETURN(TrainingBatch* const batch, feed.Next([] { return StopRequested(); }));
+    AFTERIMAGE_ASSIGN_OR_RETURN(TrainingBatch* const batch, feed.Next([&] {
+      messages.Print(progress);
+      return StopRequested();
+    }));
     if (batch == nullptr || StopRequested())
       return absl::CancelledError("stopped before the end of the epoch");
     if (batch->size > 0) {
