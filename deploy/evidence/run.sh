@@ -52,7 +52,7 @@ configurations() {
   echo "visible-3 --tokens visible --view-seeds 3"
   echo "all-4 --tokens all --view-seeds 4"
   echo "visible-12 --tokens visible --view-seeds 12"
-  echo "visible-masks --tokens visible --masks 3 --view-seeds 4"
+  echo "visible-masks --tokens visible --masks 3 --view-seeds 7"
 }
 
 # One student: trained, and measured in three ways. Its line goes to results.jsonl.
