@@ -54,16 +54,17 @@ absl::StatusOr<LabelledData> LabelledData::Open(const LabelledOptions& options) 
 }
 
 absl::Status LabelledData::UseViews(const LabelledOptions& options, const VitWeights& network,
-                                    LabelledTask& task) const {
+                                    const RankSlice& slice, LabelledTask& task) const {
   Describe(task);
   const auto size = static_cast<uint32_t>(network.config.image_size);
   AFTERIMAGE_ASSIGN_OR_RETURN(const RgbPixel fill, MeanPixel(network.pixels));
-  AFTERIMAGE_ASSIGN_OR_RETURN(const LabelledViewLoader::Options views, TrainingViews(options, size, fill));
+  AFTERIMAGE_ASSIGN_OR_RETURN(LabelledViewLoader::Options views, TrainingViews(options, size, fill));
+  views.slice = slice;
   AFTERIMAGE_ASSIGN_OR_RETURN(const PixelScaling scaling, ScalingOf(network.pixels, device_));
   AFTERIMAGE_ASSIGN_OR_RETURN(task.input, OpenViewInput(train_.get(), views, scaling));
   if (test_ == nullptr) return absl::OkStatus();
   task.evaluate = EvaluationOfViews(test_.get(), size, static_cast<int64_t>(class_names().size()),
-                                    options.view_threads, scaling);
+                                    options.view_threads, scaling, slice);
   return absl::OkStatus();
 }
 

@@ -26,8 +26,9 @@ class LabelledData {
   at::Device device() const { return device_; }
 
   // Makes the input of `task` augmented views for the network, and its evaluation views of the held-out
-  // images; and Describe.
-  absl::Status UseViews(const LabelledOptions& options, const VitWeights& network, LabelledTask& task) const;
+  // images, both of them this rank's part; and Describe.
+  absl::Status UseViews(const LabelledOptions& options, const VitWeights& network, const RankSlice& slice,
+                        LabelledTask& task) const;
   // What the task is trained on, in its config, class names and facts.
   void Describe(LabelledTask& task) const;
 

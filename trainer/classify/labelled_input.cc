@@ -57,6 +57,7 @@ class ViewInput : public LabelledInput {
       Erase(batch->erasures, labelled.inputs);
       labelled.labels = at::from_blob(const_cast<int64_t*>(batch->labels.data()), {size}, at::kLong).clone();
       labelled.indices = batch->indices;
+      labelled.places = batch->places;
       return labelled;
     });
     loader_->Release(batch);
@@ -100,6 +101,7 @@ class TableInput : public LabelledInput {
         const uint64_t index = PermuteIndex(first + i, static_cast<uint64_t>(rows_.size(0)), seed_, epoch);
         chosen.data_ptr<int64_t>()[i] = static_cast<int64_t>(index);
         batch.indices.push_back(index);
+        batch.places.push_back(static_cast<uint32_t>(i));
       }
       batch.labels = labels_.index_select(0, chosen);
       batch.inputs = rows_.index_select(0, chosen.to(rows_.device())).to(at::kFloat);
@@ -146,11 +148,12 @@ std::unique_ptr<LabelledInput> MakeTableInput(const ImageSource* source, at::Ten
 }
 
 Evaluation EvaluationOfViews(const ImageSource* source, uint32_t size, int64_t num_classes, int num_threads,
-                             const PixelScaling& scaling) {
+                             const PixelScaling& scaling, const RankSlice& slice) {
   return [=](const LogitsOfInputs& logits) {
-    return EvaluateClassifier(*source, size, num_classes, num_threads, [&](const at::Tensor& views) {
+    const auto of_views = [&](const at::Tensor& views) {
       return logits(NormalizePixels(views.to(scaling.mean.device()), scaling.mean, scaling.deviation));
-    });
+    };
+    return EvaluateClassifier(*source, size, num_classes, num_threads, of_views, /*batch_done=*/{}, slice);
   };
 }
 

@@ -20,7 +20,8 @@ namespace afterimage::trainer {
 struct LabelledBatch {
   at::Tensor inputs;  // float: normalised views [B, S, S, 3] with their erasures, or features [B, D]
   at::Tensor labels;  // int64 [B]
-  std::vector<size_t> indices;
+  std::vector<size_t> indices;   // in the source
+  std::vector<uint32_t> places;  // in the step's batch, of which this is all or a rank's part
 };
 
 // The samples that a run is trained on. One thread.
@@ -31,7 +32,7 @@ class LabelledInput {
   virtual uint64_t steps_per_epoch() const = 0;
   // Where a resumed run goes on: the next batch is that of `step`. Before the first Next.
   virtual absl::Status Begin(uint64_t step) = 0;
-  // The batch of the next step, in memory of its own.
+  // The batch of the next step, or this rank's part of it, in memory of its own.
   virtual absl::StatusOr<LabelledBatch> Next() = 0;
   // For messages: the names of a batch's samples.
   virtual std::string NameOf(size_t index) const = 0;
@@ -39,7 +40,7 @@ class LabelledInput {
 
 // Maps inputs, as LabelledBatch has them, to logits.
 using LogitsOfInputs = std::function<at::Tensor(const at::Tensor& inputs)>;
-// Runs over the held-out samples. Cancelled: a stop was requested.
+// Runs over the held-out samples, or this rank's part of them. Cancelled: a stop was requested.
 using Evaluation = std::function<absl::StatusOr<ClassificationResult>(const LogitsOfInputs& logits)>;
 
 // How uint8 pixels become a network's input.
@@ -59,9 +60,9 @@ absl::StatusOr<std::unique_ptr<LabelledInput>> OpenViewInput(const ImageSource* 
 std::unique_ptr<LabelledInput> MakeTableInput(const ImageSource* source, at::Tensor rows, at::Tensor labels,
                                               uint64_t batch_size, uint64_t seed);
 
-// Over views of evaluation. `source` must outlive it.
+// Over views of evaluation, those of this rank. `source` must outlive it.
 Evaluation EvaluationOfViews(const ImageSource* source, uint32_t size, int64_t num_classes, int num_threads,
-                             const PixelScaling& scaling);
+                             const PixelScaling& scaling, const RankSlice& slice);
 Evaluation EvaluationOfTable(at::Tensor rows, at::Tensor labels, int64_t num_classes);
 
 }  // namespace afterimage::trainer

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "core/vit/vit.h"
 #include "trainer/model/weights_file.h"
@@ -17,8 +18,9 @@ class LabelledModel {
   // checkpoint keeps.
   virtual const ParameterMap& parameters() const = 0;
 
-  // Before the first part of step `step`, whose batch has `batch_size` samples: draws what is random in it.
-  virtual void BeginStep(uint64_t step, int64_t batch_size) = 0;
+  // Before the first part of step `step`: draws what is random in it for the samples of this batch. `places`:
+  // theirs in the step's whole batch.
+  virtual void BeginStep(uint64_t step, std::span<const uint32_t> places) = 0;
   // Logits [b, classes] of the samples from `begin` of the batch on, differentiable. `inputs`: normalised
   // views [b, S, S, 3], or what else the run's input gives.
   virtual at::Tensor TrainingLogits(const at::Tensor& inputs, int64_t begin) = 0;

@@ -14,8 +14,12 @@
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
 #include "core/vit/torch_status.h"
+#include "trainer/classify/labelled_ranks.h"
 #include "trainer/classify/labelled_state.h"
 #include "trainer/data/augment/augment_random.h"
+#include "trainer/distributed/agreement.h"
+#include "trainer/distributed/gradient_buckets.h"
+#include "trainer/distributed/self_communicator.h"
 #include "trainer/loss/soft_cross_entropy.h"
 #include "trainer/optim/gradients.h"
 #include "trainer/optim/schedule.h"
@@ -29,16 +33,20 @@ namespace {
 
 class LabelledRun {
  public:
-  LabelledRun(const LabelledOptions& options, LabelledTask task)
+  LabelledRun(const LabelledOptions& options, LabelledTask task, Communicator& ranks)
       : options_(options),
+        ranks_(ranks),
         task_(std::move(task)),
         state_(options_, task_),
         steps_per_epoch_(task_.input->steps_per_epoch()),
-        clock_(options_.batch_size) {}
+        clock_(options_.batch_size) {
+    if (ranks.num_ranks() > 1) buckets_.emplace(task_.model->parameters(), &ranks, /*bucket_bytes=*/0);
+  }
 
   absl::StatusOr<LabelledSummary> Run();
 
  private:
+  bool leads() const { return ranks_.rank() == 0; }  // reads, writes and prints for all
   bool timed() const { return options_.duration > absl::ZeroDuration(); }
   uint64_t last_step() const {
     const uint64_t whole = options_.epochs * steps_per_epoch_;
@@ -46,11 +54,20 @@ class LabelledRun {
   }
   bool Finished() const {
     if (options_.steps > 0 && state_.step >= options_.steps) return true;
-    if (timed()) return state_.Elapsed() >= absl::ToDoubleSeconds(options_.duration);
+    if (timed()) return Elapsed() >= absl::ToDoubleSeconds(options_.duration);
     return state_.step >= last_step();
   }
+  // Seconds of training: of several ranks, as they last agreed.
+  double Elapsed() const { return ranks_.num_ranks() == 1 ? state_.Elapsed() : elapsed_; }
+  // True where a rank was asked to stop. `mine`: an error of this rank's.
+  absl::StatusOr<bool> AgreeToStop(const absl::Status& mine);
+  absl::Status Begin();
+  // Until the end or a stop.
+  absl::Status Train();
   double RateAt(double epoch);
-  absl::Status TrainOneStep();
+  // False where it was not made, since a rank was asked to stop.
+  absl::StatusOr<bool> TrainOneStep();
+  void Record(const StepMetrics& metrics);
   absl::StatusOr<float> Gradients(const LabelledBatch& batch);
   absl::Status NotFinite(absl::string_view what, const LabelledBatch& batch) const;
   // After the last step of every so many epochs, and at the end, where that has not been done.
@@ -68,14 +85,18 @@ class LabelledRun {
   absl::StatusOr<LabelledSummary> Finish();
 
   const LabelledOptions options_;
+  Communicator& ranks_;
   LabelledTask task_;
+  std::optional<GradientBuckets> buckets_;  // of several ranks
   LabelledState state_;
   const uint64_t steps_per_epoch_;
   StepClock clock_;
   MessageBox messages_;
-  std::unique_ptr<RunRecords> records_;
-  std::unique_ptr<CheckpointKeeper> keeper_;
+  std::unique_ptr<RunRecords> records_;       // null but on rank 0
+  std::unique_ptr<CheckpointKeeper> keeper_;  // likewise
   std::unique_ptr<Progress> progress_;
+  uint64_t first_step_ = 0;
+  double elapsed_ = 0;
   double loss_sum_ = 0;  // of this epoch's steps, as far as this process has seen them
   uint64_t loss_count_ = 0;
   LabelledSummary summary_;
@@ -87,13 +108,15 @@ double LabelledRun::RateAt(double epoch) {
     return WarmupCosine{peak, options_.min_lr, options_.warmup_epochs, static_cast<double>(options_.epochs)}
         .At(epoch);
   }
-  if (state_.warmup_ended < 0) state_.warmup_ended = state_.Elapsed();
+  if (state_.warmup_ended < 0) state_.warmup_ended = Elapsed();
   return WarmupCosine{peak, options_.min_lr, state_.warmup_ended, absl::ToDoubleSeconds(options_.duration)}
-      .At(state_.Elapsed());
+      .At(Elapsed());
 }
 
 absl::StatusOr<float> LabelledRun::Gradients(const LabelledBatch& batch) {
-  return RunTorch([&] {
+  at::Tensor loss;
+  std::unique_ptr<PendingSum> loss_sum;
+  AFTERIMAGE_RETURN_IF_ERROR(RunTorch([&]() -> absl::Status {
     const int64_t size = batch.inputs.size(0);
     at::Tensor inputs = batch.inputs;
     Mix mix;
@@ -106,9 +129,9 @@ absl::StatusOr<float> LabelledRun::Gradients(const LabelledBatch& batch) {
     const auto num_classes = static_cast<int64_t>(task_.class_names.size());
     const at::Tensor targets =
         MixedTargets(mix, batch.labels, num_classes, options_.label_smoothing).to(inputs.device());
-    task_.model->BeginStep(state_.step, size);
+    task_.model->BeginStep(state_.step, batch.places);
     const auto num_parts = std::min(static_cast<int64_t>(options_.accumulate), size);
-    at::Tensor sum;
+    loss = at::zeros({1}, at::TensorOptions().dtype(at::kFloat).device(inputs.device()));
     for (int64_t part = 0; part < num_parts; ++part) {
       const int64_t begin = part * size / num_parts;
       const int64_t count = (part + 1) * size / num_parts - begin;
@@ -117,12 +140,22 @@ absl::StatusOr<float> LabelledRun::Gradients(const LabelledBatch& batch) {
         const PrecisionScope scope(state_.precision, inputs.device().type());
         logits = task_.model->TrainingLogits(inputs.narrow(0, begin, count), begin);
       }
-      const at::Tensor loss = SoftCrossEntropy(logits, targets.narrow(0, begin, count), size);
-      (state_.scaler.has_value() ? state_.scaler->Scaled(loss) : loss).backward();
-      sum = sum.defined() ? sum + loss.detach() : loss.detach();
+      const at::Tensor of_part = SoftCrossEntropy(logits, targets.narrow(0, begin, count),
+                                                  static_cast<int64_t>(options_.batch_size));
+      loss.add_(of_part.detach());
+      if (buckets_.has_value() && part + 1 == num_parts) {
+        AFTERIMAGE_ASSIGN_OR_RETURN(loss_sum, ranks_.StartSum(loss));
+        buckets_->Begin();
+      }
+      (state_.scaler.has_value() ? state_.scaler->Scaled(of_part) : of_part).backward();
     }
-    return sum.item<float>();
-  });
+    return absl::OkStatus();
+  }));
+  if (buckets_.has_value()) {
+    AFTERIMAGE_RETURN_IF_ERROR(buckets_->Finish());
+    AFTERIMAGE_RETURN_IF_ERROR(loss_sum->Wait());
+  }
+  return RunTorch([&] { return loss.item<float>(); });
 }
 
 absl::Status LabelledRun::NotFinite(absl::string_view what, const LabelledBatch& batch) const {
@@ -137,15 +170,27 @@ absl::Status LabelledRun::NotFinite(absl::string_view what, const LabelledBatch&
                    state_.step + 1, " comes to this step again"));
 }
 
-absl::Status LabelledRun::TrainOneStep() {
-  // 1. The learning rate, by the fractional epoch or the time.
+absl::StatusOr<bool> LabelledRun::AgreeToStop(const absl::Status& mine) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(const AgreedMoment agreed,
+                              AgreeOnMoment(ranks_, mine, StopRequested(), state_.Elapsed()));
+  elapsed_ = agreed.elapsed;
+  return agreed.stop;
+}
+
+absl::StatusOr<bool> LabelledRun::TrainOneStep() {
+  // 1. A batch, made in the background; all ranks go on, or none.
+  ranks_.SetActivity(absl::StrCat("step ", state_.step, ": input"));
+  clock_.BeginStep();
+  const absl::StatusOr<LabelledBatch> next = task_.input->Next();
+  clock_.InputIsReady();
+  ranks_.SetActivity(absl::StrCat("step ", state_.step));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const bool stop, AgreeToStop(next.status()));
+  if (stop) return false;
+  const LabelledBatch& batch = *next;
+
+  // 2. The learning rate, by the fractional epoch or the time.
   const double epoch = static_cast<double>(state_.step) / static_cast<double>(steps_per_epoch_);
   const double lr = RateAt(epoch);
-
-  // 2. A batch, made in the background.
-  clock_.BeginStep();
-  AFTERIMAGE_ASSIGN_OR_RETURN(const LabelledBatch batch, task_.input->Next());
-  clock_.InputIsReady();
 
   // 3. Mixing, forward, loss, backward.
   AFTERIMAGE_ASSIGN_OR_RETURN(const float loss, Gradients(batch));
@@ -174,18 +219,16 @@ absl::Status LabelledRun::TrainOneStep() {
   clock_.EndStep();
 
   // 5. Records of the run.
-  records_->Step({.step = state_.step,
-                  .epoch = epoch,
-                  .loss = loss,
-                  .lr = lr,
-                  .images_per_second = clock_.step_images_per_second(),
-                  .wait_share = clock_.step_wait_share(),
-                  .num_samples = static_cast<uint64_t>(batch.inputs.size(0)),
-                  .gradient_norm = norm,
-                  .loss_scale = state_.scaler.has_value() ? state_.scaler->scale() : 0,
-                  .overflow = overflow});
-  records_->FlushNowAndThen();
-  messages_.Print(*progress_);
+  Record({.step = state_.step,
+          .epoch = epoch,
+          .loss = loss,
+          .lr = lr,
+          .images_per_second = clock_.step_images_per_second(),
+          .wait_share = clock_.step_wait_share(),
+          .num_samples = options_.batch_size,
+          .gradient_norm = norm,
+          .loss_scale = state_.scaler.has_value() ? state_.scaler->scale() : 0,
+          .overflow = overflow});
   ++state_.step;
   loss_sum_ += loss;
   ++loss_count_;
@@ -193,9 +236,16 @@ absl::Status LabelledRun::TrainOneStep() {
       absl::StrFormat("epoch %.2f  loss %.4f  lr %.2e  input wait %.1f %%", epoch,
                       loss_sum_ / static_cast<double>(loss_count_), lr, 100 * clock_.wait_share());
   if (timed())
-    absl::StrAppend(&detail, "  left ", HumanDuration(options_.duration - absl::Seconds(state_.Elapsed())));
+    absl::StrAppend(&detail, "  left ", HumanDuration(options_.duration - absl::Seconds(Elapsed())));
   progress_->Update(state_.step * options_.batch_size, detail);
-  return absl::OkStatus();
+  return true;
+}
+
+void LabelledRun::Record(const StepMetrics& metrics) {
+  if (!leads()) return;
+  records_->Step(metrics);
+  records_->FlushNowAndThen();
+  messages_.Print(*progress_);
 }
 
 bool LabelledRun::NeedsEvaluation() const {
@@ -204,18 +254,20 @@ bool LabelledRun::NeedsEvaluation() const {
 }
 
 absl::Status LabelledRun::Evaluate() {
-  AFTERIMAGE_ASSIGN_OR_RETURN(const ClassificationResult result, task_.evaluate(ExportedLogits()));
+  ranks_.SetActivity("evaluation");
+  AFTERIMAGE_ASSIGN_OR_RETURN(const ClassificationResult result,
+                              MergeOverRanks(ranks_, task_.evaluate(ExportedLogits())));
   state_.evaluated_at = state_.step;
   const bool best = result.num_top1 > state_.best_top1_count || state_.best_at == 0;
   if (best) {
     state_.best_top1_count = result.num_top1;
     state_.best_at = state_.step;
-    AFTERIMAGE_RETURN_IF_ERROR(state_.WriteNetwork("best_model.safetensors").status());
+    if (leads()) AFTERIMAGE_RETURN_IF_ERROR(state_.WriteNetwork("best_model.safetensors").status());
   }
   state_.num_test_images = result.num_images;
   const NamedValue values[] = {
       {"test/top1", result.top1()}, {"test/top5", result.top5()}, {"test/loss", result.loss}};
-  records_->Values(state_.step - 1, values);
+  if (leads()) records_->Values(state_.step - 1, values);
   progress_->Message(absl::StrFormat(
       "epoch %.4g  test top-1 %.2f %%  top-5 %.2f %%  loss %.4f%s  after %.1f min",
       static_cast<double>(state_.step) / static_cast<double>(steps_per_epoch_), 100 * result.top1(),
@@ -224,55 +276,86 @@ absl::Status LabelledRun::Evaluate() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<LabelledSummary> LabelledRun::Run() {
+absl::Status LabelledRun::Begin() {
   if (steps_per_epoch_ == 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("--batch-size ", options_.batch_size, " is above the training images"));
   }
-  AFTERIMAGE_RETURN_IF_ERROR(CreateDirectories(options_.out));
-  AFTERIMAGE_RETURN_IF_ERROR(state_.GoOn());
+  if (options_.batch_size < 2 * uint64_t{ranks_.num_ranks()} && ranks_.num_ranks() > 1) {
+    return absl::InvalidArgumentError(absl::StrCat("--batch-size ", options_.batch_size, " gives ",
+                                                   ranks_.num_ranks(), " ranks less than two images each"));
+  }
+  AFTERIMAGE_RETURN_IF_ERROR(
+      AgreeOnValues(ranks_, {{"config", task_.config},
+                             {"steps", options_.steps},
+                             {"evaluate_every", options_.evaluate_every},
+                             {"minutes", DecimalText(absl::ToDoubleMinutes(options_.duration))},
+                             {"test_images", static_cast<bool>(task_.evaluate)}}));
+  if (leads()) AFTERIMAGE_RETURN_IF_ERROR(CreateDirectories(options_.out));
+  AFTERIMAGE_RETURN_IF_ERROR(state_.GoOn(ranks_));
+  first_step_ = state_.step;
+  progress_ = std::make_unique<Progress>(
+      Progress::Options{.label = task_.command,
+                        .unit = "images",
+                        .total = timed() ? 0 : last_step() * options_.batch_size,
+                        .already_done = first_step_ * options_.batch_size,
+                        .style = leads() ? Progress::Style::kAutomatic : Progress::Style::kSilent});
+  if (ranks_.num_ranks() > 1) progress_->Message(ranks_.Description());
+  AFTERIMAGE_RETURN_IF_ERROR(task_.input->Begin(first_step_));
+  if (!leads()) return absl::OkStatus();
   AFTERIMAGE_RETURN_IF_ERROR(state_.WriteConfig());
-  const uint64_t first_step = state_.step;
   AFTERIMAGE_ASSIGN_OR_RETURN(records_, RunRecords::Open({.folder = options_.out,
-                                                          .next_step = first_step,
+                                                          .next_step = first_step_,
                                                           .last_step = timed() ? 0 : last_step(),
                                                           .messages = &messages_}));
-  AFTERIMAGE_RETURN_IF_ERROR(task_.input->Begin(first_step));
   keeper_ = std::make_unique<CheckpointKeeper>(
       CheckpointKeeper::Options{.folder = options_.out, .keep = options_.keep, .messages = &messages_});
-  if (first_step > 0) AFTERIMAGE_RETURN_IF_ERROR(keeper_->Resume(first_step, HowToKeep()));
-  progress_ =
-      std::make_unique<Progress>(Progress::Options{.label = task_.command,
-                                                   .unit = "images",
-                                                   .total = timed() ? 0 : last_step() * options_.batch_size,
-                                                   .already_done = first_step * options_.batch_size});
+  return first_step_ > 0 ? keeper_->Resume(first_step_, HowToKeep()) : absl::OkStatus();
+}
+
+absl::Status LabelledRun::Train() {
+  AFTERIMAGE_RETURN_IF_ERROR(AgreeToStop(absl::OkStatus()).status());  // also on the time
   while (true) {
     if (NeedsEvaluation()) {
       const absl::Status evaluated = Evaluate();
-      if (absl::IsCancelled(evaluated)) break;  // the next run begins with it
+      if (absl::IsCancelled(evaluated)) return absl::OkStatus();  // the next run begins with it
       AFTERIMAGE_RETURN_IF_ERROR(evaluated);
     }
     // A checkpoint: copied here, written beside the next steps.
     const CheckpointKeeper::Keep keep = HowToKeep();
-    if (state_.step > first_step &&
+    if (leads() && state_.step > first_step_ &&
         (options_.checkpoint_every.Falls(state_.step, steps_per_epoch_) || keep.best || keep.for_good)) {
       records_->TryFlush();
       AFTERIMAGE_RETURN_IF_ERROR(keeper_->Save(state_.ToCheckpoint(), keep));
     }
-    if (Finished() || StopRequested()) break;
+    if (Finished()) return absl::OkStatus();
     if (state_.step % steps_per_epoch_ == 0) loss_sum_ = loss_count_ = 0;
-    AFTERIMAGE_RETURN_IF_ERROR(TrainOneStep());
+    AFTERIMAGE_ASSIGN_OR_RETURN(const bool trained, TrainOneStep());
+    if (!trained) return absl::OkStatus();
   }
+}
+
+absl::StatusOr<LabelledSummary> LabelledRun::Run() {
+  AFTERIMAGE_RETURN_IF_ERROR(Begin());
+  const absl::Status trained = Train();
+  if (absl::IsUnavailable(trained) && leads()) {  // a rank has gone: what was learnt before is kept
+    const absl::Status saved = keeper_->Finish(state_.ToCheckpoint(), HowToKeep()).status();
+    if (!saved.ok()) progress_->Message(absl::StrCat("warning: ", saved.message()));
+  }
+  AFTERIMAGE_RETURN_IF_ERROR(trained);
   progress_->Finish();
   return Finish();
 }
 
 absl::StatusOr<LabelledSummary> LabelledRun::Finish() {
-  const absl::Status recorded = records_->Flush();
-  const absl::StatusOr<std::string> last = keeper_->Finish(state_.ToCheckpoint(), HowToKeep());
-  messages_.Print(*progress_);
-  if (!last.ok()) return LastStateLost(last.status(), options_.out);
-  AFTERIMAGE_RETURN_IF_ERROR(recorded);
+  ranks_.SetActivity("the last checkpoint");
+  if (leads()) {
+    const absl::Status recorded = records_->Flush();
+    const absl::StatusOr<std::string> last = keeper_->Finish(state_.ToCheckpoint(), HowToKeep());
+    messages_.Print(*progress_);
+    if (!last.ok()) return LastStateLost(last.status(), options_.out);
+    AFTERIMAGE_RETURN_IF_ERROR(recorded);
+  }
   summary_.stopped = !Finished() || NeedsEvaluation();
   summary_.steps = state_.step;
   summary_.epochs = state_.step / steps_per_epoch_;
@@ -283,19 +366,31 @@ absl::StatusOr<LabelledSummary> LabelledRun::Finish() {
         static_cast<double>(state_.best_top1_count) / static_cast<double>(state_.num_test_images);
     summary_.best_epoch = state_.best_at / steps_per_epoch_;
   }
-  AFTERIMAGE_ASSIGN_OR_RETURN(summary_.weights, state_.WriteNetwork("model.safetensors"));
-  if (!summary_.test.has_value() && task_.evaluate && !summary_.stopped) {  // all was done before this start
-    AFTERIMAGE_ASSIGN_OR_RETURN(summary_.test, task_.evaluate(ExportedLogits()));
+  if (leads()) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(summary_.weights, state_.WriteNetwork("model.safetensors"));
   }
-  AFTERIMAGE_RETURN_IF_ERROR(state_.WriteSummary(summary_, clock_.images_per_second(), clock_.wait_share()));
+  if (!summary_.test.has_value() && task_.evaluate && !summary_.stopped) {  // all was done before this start
+    AFTERIMAGE_ASSIGN_OR_RETURN(summary_.test, MergeOverRanks(ranks_, task_.evaluate(ExportedLogits())));
+  }
+  if (leads()) {
+    AFTERIMAGE_RETURN_IF_ERROR(
+        state_.WriteSummary(summary_, clock_.images_per_second(), clock_.wait_share()));
+  }
+  AFTERIMAGE_RETURN_IF_ERROR(ranks_.Barrier());  // nobody has ended well before all is written
   return summary_;
 }
 
 }  // namespace
 
-absl::StatusOr<LabelledSummary> RunLabelled(const LabelledOptions& options, LabelledTask task) {
-  LabelledRun run(options, std::move(task));
+absl::StatusOr<LabelledSummary> RunLabelled(const LabelledOptions& options, LabelledTask task,
+                                            Communicator& ranks) {
+  LabelledRun run(options, std::move(task), ranks);
   return run.Run();
+}
+
+absl::StatusOr<LabelledSummary> RunLabelled(const LabelledOptions& options, LabelledTask task) {
+  SelfCommunicator alone;
+  return RunLabelled(options, std::move(task), alone);
 }
 
 }  // namespace afterimage::trainer

@@ -11,6 +11,7 @@
 #include "trainer/classify/labelled_input.h"
 #include "trainer/classify/labelled_model.h"
 #include "trainer/classify/labelled_options.h"
+#include "trainer/distributed/communicator.h"
 #include "trainer/optim/optimizer.h"
 
 namespace afterimage::trainer {
@@ -45,6 +46,14 @@ struct LabelledSummary {
 // average where one is kept), best_model.safetensors (the same of the best checkpoint), summary.json.
 // FailedPrecondition: a checkpoint of another configuration, other classes or another format version (both
 // told, with the remedy). Internal: a loss or gradient that is not finite (the step and its images told).
+//
+// Several ranks train on the batch that one would: each on the places that are its own, with the task's input
+// and evaluation made for them. Rank 0 alone reads and writes the folder; the weights path is empty
+// elsewhere. Unavailable: another rank has gone, or ended with an error; rank 0 has saved what was learnt
+// before.
+absl::StatusOr<LabelledSummary> RunLabelled(const LabelledOptions& options, LabelledTask task,
+                                            Communicator& ranks);
+// Alone.
 absl::StatusOr<LabelledSummary> RunLabelled(const LabelledOptions& options, LabelledTask task);
 
 }  // namespace afterimage::trainer

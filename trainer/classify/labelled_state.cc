@@ -12,6 +12,8 @@
 #include "core/base/status_macros.h"
 #include "trainer/checkpoint/checkpoint_network.h"
 #include "trainer/checkpoint/same_config.h"
+#include "trainer/checkpoint/shared_checkpoint.h"
+#include "trainer/distributed/agreement.h"
 
 namespace afterimage::trainer {
 namespace {
@@ -45,21 +47,47 @@ absl::Status LabelledState::CheckSameRun(const std::string& path, const std::str
   return WithContext(CheckSameConfig(config_before, task_.config), path);
 }
 
-absl::Status LabelledState::GoOn() {
+absl::Status LabelledState::GoOn(Communicator& ranks) {
+  num_ranks_ = ranks.num_ranks();
+  const absl::Status loaded = ranks.rank() == 0 ? Load() : absl::OkStatus();
+  if (num_ranks_ == 1) return loaded;
+  AFTERIMAGE_RETURN_IF_ERROR(AgreeOnStatus(ranks, loaded));
+  Checkpoint shared = ToCheckpoint();  // its tensors are our own
+  AFTERIMAGE_RETURN_IF_ERROR(ShareCheckpoint(shared, ranks));
+  return ranks.rank() == 0 ? absl::OkStatus() : Adopt(std::move(shared), "the state of rank 0");
+}
+
+absl::Status LabelledState::Load() {
   const std::optional<std::string> path = options_.resume ? LatestCheckpoint(options_.out) : std::nullopt;
   if (!path.has_value()) return absl::OkStatus();
   AFTERIMAGE_ASSIGN_OR_RETURN(Checkpoint checkpoint, ReadLatestCheckpoint(*path));
-  std::map<std::string, std::string>& values = checkpoint.values;
+  std::map<std::string, std::string> values = checkpoint.values;
   AFTERIMAGE_RETURN_IF_ERROR(CheckSameRun(*path, values["config"]));
+  AFTERIMAGE_RETURN_IF_ERROR(Adopt(std::move(checkpoint), *path));
+  std::fprintf(stderr, "going on from %s\n", path->c_str());
+  const auto warn_of_other = [&](const char* key, const std::string& before, const std::string& now) {
+    if (before == now) return;
+    std::fprintf(stderr,
+                 "warning: it was written with %s %s, this run has %s: losses will differ in the last bits\n",
+                 before.c_str(), key, now.c_str());
+  };
+  warn_of_other("threads", values["threads"], absl::StrCat(at::get_num_threads()));
+  const auto ranks = values.find("ranks");  // absent: from before there were several
+  warn_of_other("ranks", ranks == values.end() ? "1" : ranks->second, absl::StrCat(num_ranks_));
+  return absl::OkStatus();
+}
+
+absl::Status LabelledState::Adopt(Checkpoint checkpoint, const std::string& where) {
+  std::map<std::string, std::string>& values = checkpoint.values;
   AFTERIMAGE_RETURN_IF_ERROR(
-      WithContext(CopyParameters(checkpoint.weights, task_.model->parameters()), *path));
-  AFTERIMAGE_RETURN_IF_ERROR(WithContext(task_.optimizer->LoadState(checkpoint.optimizer), *path));
+      WithContext(CopyParameters(checkpoint.weights, task_.model->parameters()), where));
+  AFTERIMAGE_RETURN_IF_ERROR(WithContext(task_.optimizer->LoadState(checkpoint.optimizer), where));
   if (average.has_value()) {
-    AFTERIMAGE_RETURN_IF_ERROR(WithContext(CopyParameters(checkpoint.average, average->values()), *path));
+    AFTERIMAGE_RETURN_IF_ERROR(WithContext(CopyParameters(checkpoint.average, average->values()), where));
   }
   if (scaler.has_value()) {
     const absl::StatusOr<LossScaler> read = LossScaler::Parse(values[kLossScaleValue]);
-    if (!read.ok()) return WithContext(read.status(), *path);
+    if (!read.ok()) return WithContext(read.status(), where);
     scaler = *read;
   }
   step = checkpoint.step;
@@ -69,16 +97,8 @@ absl::Status LabelledState::GoOn() {
                         absl::SimpleAtoi(values["best_at"], &best_at) &&
                         absl::SimpleAtoi(values["best_top1_count"], &best_top1_count) &&
                         absl::SimpleAtoi(values["num_test_images"], &num_test_images);
-  if (!complete) return absl::DataLossError(absl::StrCat(*path, ": what it says of its run is not whole"));
-  std::fprintf(stderr, "going on from %s\n", path->c_str());
-  const std::string threads = absl::StrCat(at::get_num_threads());
-  if (values["threads"] != threads) {
-    std::fprintf(
-        stderr,
-        "warning: it was written with %s threads, this run has %s: losses will differ in the last bits\n",
-        values["threads"].c_str(), threads.c_str());
-  }
-  return absl::OkStatus();
+  return complete ? absl::OkStatus()
+                  : absl::DataLossError(absl::StrCat(where, ": what it says of its run is not whole"));
 }
 
 Checkpoint LabelledState::ToCheckpoint() const {
@@ -94,7 +114,8 @@ Checkpoint LabelledState::ToCheckpoint() const {
                        {"best_at", absl::StrCat(best_at)},
                        {"best_top1_count", absl::StrCat(best_top1_count)},
                        {"num_test_images", absl::StrCat(num_test_images)},
-                       {"threads", absl::StrCat(at::get_num_threads())}};
+                       {"threads", absl::StrCat(at::get_num_threads())},
+                       {"ranks", absl::StrCat(num_ranks_)}};
   if (scaler.has_value()) checkpoint.values[kLossScaleValue] = scaler->Serialize();
   // Of a frozen network only the head is here: model.safetensors has the whole.
   const VitWeights network = task_.model->Network(checkpoint.weights);
@@ -150,6 +171,7 @@ absl::Status LabelledState::WriteSummary(const LabelledSummary& summary, double 
   report["wait_share"] = wait_share;
   if (scaler.has_value()) report["skipped_updates"] = scaler->num_skipped();
   report["threads"] = at::get_num_threads();
+  report["ranks"] = num_ranks_;
   report["device"] = options_.device;
   report["stopped"] = summary.stopped;
   return WriteFileAtomically(options_.out + "/summary.json", report.dump(2) + "\n");

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/classify/labelled_run.h"
+#include "trainer/distributed/communicator.h"
 #include "trainer/optim/loss_scaler.h"
 #include "trainer/optim/weight_average.h"
 
@@ -22,8 +23,9 @@ class LabelledState {
  public:
   LabelledState(const LabelledOptions& options, const LabelledTask& task);
 
-  // Loads the last checkpoint of the folder, if there is one and the options say so. Errors of RunLabelled.
-  absl::Status GoOn();
+  // Rank 0 loads the last checkpoint of the folder, if there is one and the options say so; all ranks get its
+  // state. Errors of RunLabelled.
+  absl::Status GoOn(Communicator& ranks);
   Checkpoint ToCheckpoint() const;
 
   // Seconds of training, those before the last resume included.
@@ -41,18 +43,22 @@ class LabelledState {
   std::optional<WeightAverage> average;
   Precision precision = Precision::kF32;
   std::optional<LossScaler> scaler;  // with Precision::kF16
-  double warmup_ended = -1;   // seconds; with a duration only
-  uint64_t evaluated_at = 0;  // steps done at the last evaluation
-  uint64_t best_at = 0;       // at the best one; 0 = none yet
+  double warmup_ended = -1;          // seconds; with a duration only
+  uint64_t evaluated_at = 0;         // steps done at the last evaluation
+  uint64_t best_at = 0;              // at the best one; 0 = none yet
   uint64_t best_top1_count = 0;
   uint64_t num_test_images = 0;
 
  private:
+  absl::Status Load();
+  // `where`: for messages.
+  absl::Status Adopt(Checkpoint checkpoint, const std::string& where);
   absl::Status CheckSameRun(const std::string& path, const std::string& config_before) const;
 
   const LabelledOptions& options_;
   const LabelledTask& task_;
   const absl::Time start_ = absl::Now();
+  uint32_t num_ranks_ = 1;
   double elapsed_before_ = 0;  // seconds, in the parts that ended with a checkpoint
 };
 

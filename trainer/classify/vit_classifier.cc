@@ -16,8 +16,8 @@ VitClassifier::VitClassifier(VitWeights weights, double drop_path, uint64_t seed
   }
 }
 
-void VitClassifier::BeginStep(uint64_t step, int64_t batch_size) {
-  factors_ = DropPathFactors(drop_path_, weights_.config.depth, batch_size, seed_, step);
+void VitClassifier::BeginStep(uint64_t step, std::span<const uint32_t> places) {
+  factors_ = DropPathFactors(drop_path_, weights_.config.depth, places, seed_, step);
   if (factors_.defined()) factors_ = factors_.to(device_);
 }
 

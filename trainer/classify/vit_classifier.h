@@ -11,7 +11,7 @@ class VitClassifier : public LabelledModel {
   VitClassifier(VitWeights weights, double drop_path, uint64_t seed, at::Device device);
 
   const ParameterMap& parameters() const override { return weights_.parameters; }
-  void BeginStep(uint64_t step, int64_t batch_size) override;
+  void BeginStep(uint64_t step, std::span<const uint32_t> places) override;
   at::Tensor TrainingLogits(const at::Tensor& inputs, int64_t begin) override;
   at::Tensor Logits(const ParameterMap& parameters, const at::Tensor& inputs) const override;
   VitWeights Network(const ParameterMap& parameters) const override;

@@ -32,9 +32,12 @@ void AddFinetuneCommand(CLI::App& app, CommandBody& chosen) {
       ->check(CLI::Range(0.0, 0.99))
       ->group(kRecipeGroup);
   AddLabelledRecipeFlags(*command, {.augmentation = true, .parts = true}, o.run);
-  const auto run = [options] {
+  auto rank_arguments = std::make_shared<RankArguments>();
+  AddRankFlags(*command, *rank_arguments);
+  const auto run = [options, rank_arguments] {
     InstallStopSignalHandlers();
-    return ReportLabelled(Finetune(*options));
+    return RunLabelledRanks(*rank_arguments, options->run,
+                            [&](Communicator& ranks) { return Finetune(*options, ranks); });
   };
   AddRecipeCommand(*command, chosen, o.run.recipe,
                    {.required = {"--weights", "--images", "--out"},

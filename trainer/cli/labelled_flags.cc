@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
 #include "trainer/cli/interval_flag.h"
 #include "trainer/cli/recipe_flags.h"
@@ -208,6 +209,19 @@ int ReportLabelled(const absl::StatusOr<LabelledSummary>& summary) {
   }
   std::printf("%s\n", summary->stopped ? " (stopped; the same command goes on)" : "");
   return summary->stopped ? StoppedExitStatus() : 0;
+}
+
+int RunLabelledRanks(const RankArguments& arguments, LabelledOptions& options,
+                     const std::function<absl::StatusOr<LabelledSummary>(Communicator& ranks)>& run) {
+  const absl::StatusOr<RanksOfCommand> joined = JoinRanks(arguments, options.device);
+  if (!joined.ok()) return FailCommand(joined.status());
+  Communicator& ranks = *joined->communicator;
+  options.device = joined->device;
+  const absl::StatusOr<LabelledSummary> summary = run(ranks);
+  if (!summary.ok() && ranks.num_ranks() > 1)
+    return FailCommand(WithContext(summary.status(), absl::StrCat("rank ", ranks.rank())));
+  if (summary.ok() && ranks.rank() != 0) return summary->stopped ? StoppedExitStatus() : 0;
+  return ReportLabelled(summary);
 }
 
 }  // namespace afterimage::trainer

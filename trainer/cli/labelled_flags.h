@@ -2,11 +2,13 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <string>
 
 #include "trainer/classify/labelled_run.h"
 #include "trainer/classify/start_network.h"
 #include "trainer/cli/command.h"
+#include "trainer/cli/rank_flags.h"
 
 namespace afterimage::trainer {
 
@@ -28,5 +30,9 @@ std::string DerivedValues(const LabelledOptions& options);
 
 // Prints what came out, as the last line; the exit status.
 int ReportLabelled(const absl::StatusOr<LabelledSummary>& summary);
+
+// Joins the other ranks, sets the device of this one, runs, and reports as rank 0.
+int RunLabelledRanks(const RankArguments& arguments, LabelledOptions& options,
+                     const std::function<absl::StatusOr<LabelledSummary>(Communicator& ranks)>& run);
 
 }  // namespace afterimage::trainer

@@ -33,9 +33,12 @@ void AddSuperviseCommand(CLI::App& app, CommandBody& chosen) {
       ->check(CLI::Range(0.0, 0.99))
       ->group(kRecipeGroup);
   AddLabelledRecipeFlags(*command, {.augmentation = true, .parts = true, .duration = true}, o.run);
-  const auto run = [options] {
+  auto rank_arguments = std::make_shared<RankArguments>();
+  AddRankFlags(*command, *rank_arguments);
+  const auto run = [options, rank_arguments] {
     InstallStopSignalHandlers();
-    return ReportLabelled(TrainSupervised(*options));
+    return RunLabelledRanks(*rank_arguments, options->run,
+                            [&](Communicator& ranks) { return TrainSupervised(*options, ranks); });
   };
   AddRecipeCommand(*command, chosen, o.run.recipe,
                    {.required = {"--images", "--out"},

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/identity/image_key.h"
 #include "core/image/decode.h"
-#include "core/order/order_spec.h"
 #include "core/view/view.h"
 #include "trainer/data/augment/augment_random.h"
 
@@ -16,9 +16,10 @@ namespace {
 
 size_t ViewBytes(uint32_t size) { return size_t{3} * size * size; }
 
-uint64_t StepsPerEpoch(const ImageSource& source, const LabelledViewLoader::Options& options) {
-  const uint64_t rest = options.one_pass ? options.batch_size - 1 : 0;
-  return (source.size() + rest) / options.batch_size;
+uint64_t StepsPerEpoch(const ImageSource& source, const LabelledViewLoader::Options& options,
+                       const SlotRange& pass) {
+  if (!options.one_pass) return source.size() / options.batch_size;
+  return (pass.end - pass.begin + options.batch_size - 1) / options.batch_size;
 }
 
 }  // namespace
@@ -26,7 +27,10 @@ uint64_t StepsPerEpoch(const ImageSource& source, const LabelledViewLoader::Opti
 LabelledViewLoader::LabelledViewLoader(const ImageSource* source, Options options)
     : source_(source),
       options_(std::move(options)),
-      steps_per_epoch_(StepsPerEpoch(*source, options_)),
+      pass_(SlotsOfRank(options_.slice, source->size())),
+      places_(options_.one_pass ? std::vector<uint32_t>()
+                                : PlacesOfRank(options_.slice, options_.batch_size)),
+      steps_per_epoch_(StepsPerEpoch(*source, options_, pass_)),
       slots_(options_.num_batches),
       next_to_fill_(options_.first_step),
       next_to_give_(options_.first_step) {}
@@ -58,15 +62,20 @@ absl::Status LabelledViewLoader::Fill(uint64_t step, Batch& batch) const {
   const uint64_t epoch = step / steps_per_epoch_;
   const uint64_t first = step % steps_per_epoch_ * options_.batch_size;
   batch.step = step;
-  batch.size = std::min<uint64_t>(options_.batch_size, source_->size() - first);
+  batch.places = places_;
+  if (options_.one_pass) {
+    batch.places.resize(std::min<uint64_t>(options_.batch_size, pass_.end - pass_.begin - first));
+    std::iota(batch.places.begin(), batch.places.end(), 0);
+  }
+  batch.size = batch.places.size();
   batch.pixels.resize(batch.size * ViewBytes(options_.view.size));
   batch.labels.resize(batch.size);
   batch.indices.resize(batch.size);
   batch.erasures.assign(batch.size, std::nullopt);
   for (size_t place = 0; place < batch.size; ++place) {
-    const size_t index = options_.one_pass
-                             ? first + place
-                             : PermuteIndex(first + place, source_->size(), options_.seed, epoch);
+    const uint64_t at = first + batch.places[place];
+    const size_t index =
+        options_.one_pass ? pass_.begin + at : PermuteIndex(at, source_->size(), options_.seed, epoch);
     batch.indices[place] = index;
     batch.labels[place] = source_->entry(index).label.value_or(-1);
     AFTERIMAGE_RETURN_IF_ERROR(
@@ -148,6 +157,17 @@ absl::Status CheckLabelled(const ImageSource& source) {
   return absl::OkStatus();
 }
 
+std::vector<uint32_t> PlacesOfRank(const RankSlice& slice, uint64_t batch) {
+  const SlotRange pairs = SlotsOfRank(slice, (batch + 1) / 2);
+  std::vector<uint32_t> places;
+  for (uint64_t p = pairs.begin; p < pairs.end; ++p) places.push_back(static_cast<uint32_t>(p));
+  for (uint64_t p = pairs.end; p > pairs.begin; --p) {
+    const uint64_t mirror = batch - p;  // of place p - 1
+    if (mirror != p - 1) places.push_back(static_cast<uint32_t>(mirror));
+  }
+  return places;
+}
+
 ViewSpec EvaluationView(uint32_t size) {
   ViewSpec spec;
   spec.crop = ViewSpec::Crop::kResizeCenterCrop;
@@ -156,10 +176,11 @@ ViewSpec EvaluationView(uint32_t size) {
   return spec;
 }
 
-absl::Status ForEachEvaluationBatch(
-    const ImageSource& source, uint32_t size, int num_threads,
-    const std::function<absl::Status(const LabelledViewLoader::Batch&)>& use) {
+absl::Status ForEachEvaluationBatch(const ImageSource& source, uint32_t size, int num_threads,
+                                    const std::function<absl::Status(const LabelledViewLoader::Batch&)>& use,
+                                    const RankSlice& slice) {
   LabelledViewLoader::Options options;
+  options.slice = slice;
   options.view = EvaluationView(size);
   options.num_threads = num_threads;
   options.one_pass = true;

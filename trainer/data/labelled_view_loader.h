@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/image/image_source.h"
+#include "core/order/order_spec.h"
 #include "core/view/view_spec.h"
 #include "trainer/data/augment/rand_augment.h"
 #include "trainer/data/augment/random_erasing.h"
@@ -43,13 +44,17 @@ class LabelledViewLoader {
     int num_batches = 3;  // in rotation: one in use, one ready, one in the making
     // The pictures once, in order, the last batch short; labels may be missing.
     bool one_pass = false;
+    // Of several ranks: the places of a step's batch that this one makes; and of a single pass, which part of
+    // the pictures (SlotsOfRank).
+    RankSlice slice;
   };
   struct Batch {
     uint64_t step = 0;
     size_t size = 0;
-    std::vector<uint8_t> pixels;  // size x view x view x 3
-    std::vector<int64_t> labels;  // -1 = none
-    std::vector<size_t> indices;  // in the source
+    std::vector<uint8_t> pixels;   // size x view x view x 3
+    std::vector<int64_t> labels;   // -1 = none
+    std::vector<size_t> indices;   // in the source
+    std::vector<uint32_t> places;  // in the step's batch, ascending
     std::vector<std::optional<Erasure>> erasures;
   };
 
@@ -80,6 +85,8 @@ class LabelledViewLoader {
 
   const ImageSource* const source_;
   const Options options_;
+  const SlotRange pass_;                // of a single pass: which pictures
+  const std::vector<uint32_t> places_;  // else
   const uint64_t steps_per_epoch_;
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -93,13 +100,20 @@ class LabelledViewLoader {
 // InvalidArgument names the first picture of `source` without a label, and what gives labels.
 absl::Status CheckLabelled(const ImageSource& source);
 
+// The places of a batch that are a rank's: ascending, and with each place p its mirror, batch - 1 - p, so
+// that what is mixed with its mirror (mix.h) is mixed inside of a rank. A batch of at least two per rank
+// leaves none of them without.
+std::vector<uint32_t> PlacesOfRank(const RankSlice& slice, uint64_t batch);
+
 // The view of evaluation: resized to 256 / 224 of `size` and centre-cropped; pictures of at most 64 pixels,
 // which are about the network's own size, are taken whole.
 ViewSpec EvaluationView(uint32_t size);
 
 // All pictures of a source in order, in views of evaluation of `size` pixels, batch by batch; an error of
-// `use` ends it. A picture that cannot be decoded is an error that names it.
+// `use` ends it. A picture that cannot be decoded is an error that names it. Of several ranks each takes its
+// part of the pictures.
 absl::Status ForEachEvaluationBatch(const ImageSource& source, uint32_t size, int num_threads,
-                                    const std::function<absl::Status(const LabelledViewLoader::Batch&)>& use);
+                                    const std::function<absl::Status(const LabelledViewLoader::Batch&)>& use,
+                                    const RankSlice& slice = {});
 
 }  // namespace afterimage::trainer

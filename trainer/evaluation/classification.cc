@@ -12,6 +12,20 @@
 
 namespace afterimage::trainer {
 
+void ClassificationResult::Merge(const ClassificationResult& other) {
+  const double sum =
+      loss * static_cast<double>(num_images) + other.loss * static_cast<double>(other.num_images);
+  num_images += other.num_images;
+  num_top1 += other.num_top1;
+  num_top5 += other.num_top5;
+  loss = num_images > 0 ? sum / static_cast<double>(num_images) : 0;
+  classes.resize(std::max(classes.size(), other.classes.size()));
+  for (size_t i = 0; i < other.classes.size(); ++i) {
+    classes[i].num_images += other.classes[i].num_images;
+    classes[i].num_right += other.classes[i].num_right;
+  }
+}
+
 void ClassificationTally::Add(const at::Tensor& logits, const at::Tensor& labels) {
   constexpr int64_t kTop = 5;
   c10::NoGradGuard no_grad;
@@ -39,11 +53,13 @@ ClassificationResult ClassificationTally::Result() const {
 absl::StatusOr<ClassificationResult> EvaluateClassifier(const ImageSource& source, uint32_t size,
                                                         int64_t num_classes, int num_threads,
                                                         const LogitsOfViews& logits,
-                                                        const std::function<void(size_t)>& batch_done) {
+                                                        const std::function<void(size_t)>& batch_done,
+                                                        const RankSlice& slice) {
   AFTERIMAGE_RETURN_IF_ERROR(CheckLabelled(source));
   ClassificationTally tally(num_classes);
   AFTERIMAGE_RETURN_IF_ERROR(ForEachEvaluationBatch(
-      source, size, num_threads, [&](const LabelledViewLoader::Batch& batch) -> absl::Status {
+      source, size, num_threads,
+      [&](const LabelledViewLoader::Batch& batch) -> absl::Status {
         const absl::Status done = RunTorch([&] {
           c10::NoGradGuard no_grad;
           const auto count = static_cast<int64_t>(batch.size);
@@ -58,7 +74,8 @@ absl::StatusOr<ClassificationResult> EvaluateClassifier(const ImageSource& sourc
         if (batch_done) batch_done(batch.size);
         return StopRequested() ? absl::CancelledError("stopped while images were classified")
                                : absl::OkStatus();
-      }));
+      },
+      slice));
   return tally.Result();
 }
 

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/image/image_source.h"
+#include "core/order/order_spec.h"
 
 namespace afterimage::trainer {
 
@@ -24,6 +25,8 @@ struct ClassificationResult {
   double loss = 0;        // mean cross entropy, without smoothing
   std::vector<ClassResult> classes;  // by label
 
+  // Adds other images of the same classes.
+  void Merge(const ClassificationResult& other);
   double top1() const { return Share(num_top1); }
   double top5() const { return Share(num_top5); }
 
@@ -51,10 +54,11 @@ using LogitsOfViews = std::function<at::Tensor(const at::Tensor& views)>;
 
 // Over all pictures of `source`, in views of evaluation of `size` pixels. `batch_done` is told the size of
 // each batch. Cancelled: a stop was requested. InvalidArgument: a picture without a label. Errors of a
-// picture name it.
+// picture name it. Of several ranks each takes its part of the pictures.
 absl::StatusOr<ClassificationResult> EvaluateClassifier(const ImageSource& source, uint32_t size,
                                                         int64_t num_classes, int num_threads,
                                                         const LogitsOfViews& logits,
-                                                        const std::function<void(size_t)>& batch_done = {});
+                                                        const std::function<void(size_t)>& batch_done = {},
+                                                        const RankSlice& slice = {});
 
 }  // namespace afterimage::trainer

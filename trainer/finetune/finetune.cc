@@ -7,6 +7,7 @@
 #include "core/base/status_macros.h"
 #include "trainer/classify/labelled_data.h"
 #include "trainer/classify/vit_classifier.h"
+#include "trainer/distributed/self_communicator.h"
 #include "trainer/model/classifier.h"
 #include "trainer/optim/adamw.h"
 #include "trainer/optim/layer_decay.h"
@@ -28,23 +29,7 @@ absl::Status CheckOptions(const FinetuneOptions& options) {
   return CheckLabelledOptions(options.run);
 }
 
-}  // namespace
-
-LabelledOptions FinetuneOptions::Defaults() {
-  LabelledOptions run;
-  run.batch_size = 1024;
-  run.epochs = 100;
-  run.blr = 3e-4;
-  run.min_lr = 1e-6;
-  run.warmup_epochs = 5;
-  run.rand_augment = "rand-m9-mstd0.5-inc1";
-  run.random_erasing = 0.25;
-  run.mix = {.mixup_alpha = 0.8, .cutmix_alpha = 1.0};
-  run.label_smoothing = 0.1;
-  return run;
-}
-
-absl::StatusOr<LabelledSummary> Finetune(const FinetuneOptions& options) {
+absl::StatusOr<LabelledSummary> Run(const FinetuneOptions& options, Communicator& ranks) {
   const LabelledOptions& run = options.run;
   AFTERIMAGE_RETURN_IF_ERROR(CheckOptions(options));
   AFTERIMAGE_ASSIGN_OR_RETURN(const Pool pool, ParsePool(options.pool));
@@ -65,7 +50,7 @@ absl::StatusOr<LabelledSummary> Finetune(const FinetuneOptions& options) {
                           {"layer_decay", DecimalText(options.layer_decay)},
                           {"drop_path", DecimalText(options.drop_path)}});
   task.about["weights"] = start.source;
-  AFTERIMAGE_RETURN_IF_ERROR(data.UseViews(run, weights, task));
+  AFTERIMAGE_RETURN_IF_ERROR(data.UseViews(run, weights, {ranks.rank(), ranks.num_ranks()}, task));
   const int64_t depth = weights.config.depth;
   auto model =
       std::make_unique<VitClassifier>(std::move(weights), options.drop_path, run.seed, data.device());
@@ -77,7 +62,34 @@ absl::StatusOr<LabelledSummary> Finetune(const FinetuneOptions& options) {
       model->parameters(),
       AdamW::Options{.beta2 = 0.999, .weight_decay = run.weight_decay, .group_of = group_of});
   task.model = std::move(model);
-  return RunLabelled(run, std::move(task));
+  return RunLabelled(run, std::move(task), ranks);
+}
+
+}  // namespace
+
+LabelledOptions FinetuneOptions::Defaults() {
+  LabelledOptions run;
+  run.batch_size = 1024;
+  run.epochs = 100;
+  run.blr = 3e-4;
+  run.min_lr = 1e-6;
+  run.warmup_epochs = 5;
+  run.rand_augment = "rand-m9-mstd0.5-inc1";
+  run.random_erasing = 0.25;
+  run.mix = {.mixup_alpha = 0.8, .cutmix_alpha = 1.0};
+  run.label_smoothing = 0.1;
+  return run;
+}
+
+absl::StatusOr<LabelledSummary> Finetune(const FinetuneOptions& options, Communicator& ranks) {
+  absl::StatusOr<LabelledSummary> summary = Run(options, ranks);
+  ranks.Leave(summary.status());
+  return summary;
+}
+
+absl::StatusOr<LabelledSummary> Finetune(const FinetuneOptions& options) {
+  SelfCommunicator alone;
+  return Finetune(options, alone);
 }
 
 }  // namespace afterimage::trainer

@@ -22,7 +22,10 @@ struct FinetuneOptions {
 
 // The head is always a new one (N(0, 2e-5), zero bias), also where the weights have one. Every parameter is
 // trained, positions included. InvalidArgument: options out of range; errors of LoadStartNetwork; images
-// without labels, or of other classes than the held-out ones; and the errors of RunLabelled.
+// without labels, or of other classes than the held-out ones; and the errors of RunLabelled. This rank leaves
+// the others when it returns.
+absl::StatusOr<LabelledSummary> Finetune(const FinetuneOptions& options, Communicator& ranks);
+// Alone.
 absl::StatusOr<LabelledSummary> Finetune(const FinetuneOptions& options);
 
 }  // namespace afterimage::trainer

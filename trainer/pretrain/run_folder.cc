@@ -10,6 +10,7 @@
 #include "core/base/status_macros.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/checkpoint/same_config.h"
+#include "trainer/checkpoint/shared_checkpoint.h"
 #include "trainer/distributed/agreement.h"
 #include "trainer/pretrain/run_config.h"
 
@@ -23,6 +24,7 @@ Json Hex(const std::vector<Digest256>& ids) {
 }
 
 // Values of a checkpoint.
+constexpr char kTokenKey[] = "step_token";
 constexpr char kEpochKey[] = "epoch";  // BestEpoch
 constexpr char kThreads[] = "threads";
 constexpr char kRanks[] = "ranks";
@@ -34,7 +36,7 @@ absl::StatusOr<RunState> Load(const PretrainPlan& plan, TrainStep& train_step) {
   if (!path.has_value()) return state;
   AFTERIMAGE_ASSIGN_OR_RETURN(Checkpoint checkpoint, ReadLatestCheckpoint(*path));
   AFTERIMAGE_RETURN_IF_ERROR(WithContext(CheckSameConfig(checkpoint.values["config"], plan.config), *path));
-  AFTERIMAGE_ASSIGN_OR_RETURN(const StepToken token, StepToken::Parse(checkpoint.values["step_token"]));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const StepToken token, StepToken::Parse(checkpoint.values[kTokenKey]));
   StepToken expected = plan.start;
   expected.order = plan.input->OrderOf(token.epoch);
   AFTERIMAGE_RETURN_IF_ERROR(WithContext(CheckSameData(token, expected), *path));
@@ -61,18 +63,12 @@ absl::StatusOr<RunState> Load(const PretrainPlan& plan, TrainStep& train_step) {
 absl::Status Share(RunState& state, TrainStep& train_step, Communicator& ranks) {
   Checkpoint shared;  // its tensors are the step's own
   train_step.Fill(shared);
-  for (const ParameterMap* const tensors : {&shared.weights, &shared.optimizer, &shared.average}) {
-    for (const auto& [name, tensor] : *tensors)
-      AFTERIMAGE_RETURN_IF_ERROR(WithContext(ranks.Broadcast(tensor, 0), name));
-  }
-  const Json mine = {
-      {"token", state.token.Serialize()}, {"epochs", state.epochs.Serialize()}, {"values", shared.values}};
-  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<std::string> all, ranks.Gather(mine.dump()));
+  shared.values[kTokenKey] = state.token.Serialize();
+  shared.values[kEpochKey] = state.epochs.Serialize();
+  AFTERIMAGE_RETURN_IF_ERROR(ShareCheckpoint(shared, ranks));
   if (ranks.rank() == 0) return absl::OkStatus();
-  const Json first = Json::parse(all[0]);
-  AFTERIMAGE_ASSIGN_OR_RETURN(state.token, StepToken::Parse(first["token"].get<std::string>()));
-  AFTERIMAGE_ASSIGN_OR_RETURN(state.epochs, BestEpoch::Parse(first["epochs"].get<std::string>()));
-  shared.values = first["values"].get<std::map<std::string, std::string>>();
+  AFTERIMAGE_ASSIGN_OR_RETURN(state.token, StepToken::Parse(shared.values[kTokenKey]));
+  AFTERIMAGE_ASSIGN_OR_RETURN(state.epochs, BestEpoch::Parse(shared.values[kEpochKey]));
   return train_step.Load(shared);
 }
 
@@ -91,7 +87,7 @@ Checkpoint CheckpointOf(const PretrainPlan& plan, const TrainStep& train_step, c
   Checkpoint checkpoint;
   checkpoint.step = plan.StepOf(state.token);
   checkpoint.values = {{"config", plan.config.dump()},
-                       {"step_token", state.token.Serialize()},
+                       {kTokenKey, state.token.Serialize()},
                        {kEpochKey, state.epochs.Serialize()},
                        {kThreads, absl::StrCat(at::get_num_threads())},
                        {kRanks, absl::StrCat(plan.slice.num_ranks)}};

@@ -18,7 +18,7 @@ class LinearProbe : public LabelledModel {
   at::Tensor Features(const at::Tensor& views) const;
 
   const ParameterMap& parameters() const override { return parameters_; }
-  void BeginStep(uint64_t, int64_t) override {}  // nothing is random
+  void BeginStep(uint64_t, std::span<const uint32_t>) override {}  // nothing is random
   // `inputs`: views, or their features [b, D]. BatchNorm takes the statistics of the b samples.
   at::Tensor TrainingLogits(const at::Tensor& inputs, int64_t begin) override;
   at::Tensor Logits(const ParameterMap& parameters, const at::Tensor& inputs) const override;

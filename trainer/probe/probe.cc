@@ -79,7 +79,7 @@ absl::Status UseFeatures(const ProbeOptions& options, const LabelledData& data, 
   const auto size = static_cast<uint32_t>(backbone.config.image_size);
   AFTERIMAGE_ASSIGN_OR_RETURN(const PixelScaling scaling, ScalingOf(backbone.pixels, data.device()));
   if (options.random_crops) {
-    AFTERIMAGE_RETURN_IF_ERROR(data.UseViews(options.run, backbone, task));
+    AFTERIMAGE_RETURN_IF_ERROR(data.UseViews(options.run, backbone, {}, task));
   } else {
     data.Describe(task);
     AFTERIMAGE_ASSIGN_OR_RETURN(FeatureTable table,

@@ -6,25 +6,16 @@
 #include "core/base/status_macros.h"
 #include "trainer/classify/labelled_data.h"
 #include "trainer/classify/vit_classifier.h"
+#include "trainer/distributed/self_communicator.h"
 #include "trainer/model/classifier.h"
 #include "trainer/model/vit_init.h"
 #include "trainer/optim/adamw.h"
 
 namespace afterimage::trainer {
 
-LabelledOptions SupervisedOptions::Defaults() {
-  LabelledOptions run;
-  run.batch_size = 256;
-  run.epochs = 20;
-  run.lr = 1e-3;
-  run.min_lr = 1e-5;
-  run.warmup_epochs = 2;
-  run.min_area = {1, 3};
-  run.label_smoothing = 0.1;
-  return run;
-}
+namespace {
 
-absl::StatusOr<LabelledSummary> TrainSupervised(const SupervisedOptions& options) {
+absl::StatusOr<LabelledSummary> Run(const SupervisedOptions& options, Communicator& ranks) {
   const LabelledOptions& run = options.run;
   AFTERIMAGE_RETURN_IF_ERROR(CheckLabelledOptions(run));
   PrepareTorch(run.num_threads);
@@ -54,13 +45,38 @@ absl::StatusOr<LabelledSummary> TrainSupervised(const SupervisedOptions& options
                           {"mean", options.mean},
                           {"std", options.deviation},
                           {"drop_path", DecimalText(options.drop_path)}});
-  AFTERIMAGE_RETURN_IF_ERROR(data.UseViews(run, weights, task));
+  AFTERIMAGE_RETURN_IF_ERROR(data.UseViews(run, weights, {ranks.rank(), ranks.num_ranks()}, task));
   auto model =
       std::make_unique<VitClassifier>(std::move(weights), options.drop_path, run.seed, data.device());
   task.optimizer = std::make_unique<AdamW>(model->parameters(),
                                            AdamW::Options{.beta2 = 0.999, .weight_decay = run.weight_decay});
   task.model = std::move(model);
-  return RunLabelled(run, std::move(task));
+  return RunLabelled(run, std::move(task), ranks);
+}
+
+}  // namespace
+
+LabelledOptions SupervisedOptions::Defaults() {
+  LabelledOptions run;
+  run.batch_size = 256;
+  run.epochs = 20;
+  run.lr = 1e-3;
+  run.min_lr = 1e-5;
+  run.warmup_epochs = 2;
+  run.min_area = {1, 3};
+  run.label_smoothing = 0.1;
+  return run;
+}
+
+absl::StatusOr<LabelledSummary> TrainSupervised(const SupervisedOptions& options, Communicator& ranks) {
+  absl::StatusOr<LabelledSummary> summary = Run(options, ranks);
+  ranks.Leave(summary.status());
+  return summary;
+}
+
+absl::StatusOr<LabelledSummary> TrainSupervised(const SupervisedOptions& options) {
+  SelfCommunicator alone;
+  return TrainSupervised(options, alone);
 }
 
 }  // namespace afterimage::trainer

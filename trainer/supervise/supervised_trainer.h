@@ -25,7 +25,10 @@ struct SupervisedOptions {
 };
 
 // InvalidArgument: an impossible architecture, pictures without labels, classes of the test images that
-// differ from those of the training images; and the errors of RunLabelled.
+// differ from those of the training images; and the errors of RunLabelled. This rank leaves the others when
+// it returns.
+absl::StatusOr<LabelledSummary> TrainSupervised(const SupervisedOptions& options, Communicator& ranks);
+// Alone.
 absl::StatusOr<LabelledSummary> TrainSupervised(const SupervisedOptions& options);
 
 }  // namespace afterimage::trainer
