@@ -2,13 +2,16 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
+#include <optional>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "cache_server/precompute/calibrate.h"
 #include "cache_server/precompute/importance_source.h"
 #include "cache_server/precompute/pipeline.h"
 #include "cache_server/precompute/plan.h"
@@ -102,25 +105,85 @@ absl::Status OpenImportanceSource(const PrecomputeOptions& options, const Opened
 // Null without --profile.
 absl::StatusOr<std::shared_ptr<const FeatureProfile>> FindProfile(const PrecomputeOptions& options) {
   if (options.profile.empty()) return nullptr;
-  if (options.codec != CodecName(Codec::kI8x)) {
-    return absl::InvalidArgumentError(absl::StrCat("--profile belongs to --codec ", CodecName(Codec::kI8x),
-                                                   ", and --codec is ", options.codec));
-  }
   AFTERIMAGE_ASSIGN_OR_RETURN(const OpenedCache cache, OpenCache(options.cache));
   return ResolveProfile(*cache.catalog, options.profile);
+}
+
+absl::StatusOr<CodecLimits> LimitsFrom(const PrecomputeOptions& options) {
+  CodecLimits limits{.max_rmse = options.max_rmse, .max_bytes = std::nullopt};
+  if (options.max_bytes.empty()) return limits;
+  AFTERIMAGE_ASSIGN_OR_RETURN(const uint64_t bytes, ParseByteSize(options.max_bytes));
+  limits.max_bytes = static_cast<double>(bytes);
+  return limits;
+}
+
+void PrintReport(const PrecomputeOptions& options, const CalibrationReport& report,
+                 std::optional<Codec> taken) {
+  std::cout << (options.json ? ToJson(report, taken).dump() + "\n" : ToText(report, taken)) << std::flush;
+}
+
+// A plan leaves nothing behind, and looks at fewer views.
+absl::StatusOr<CodecDecision> MakeDecision(const PrecomputeOptions& options, FeatureCatalog* catalog,
+                                           const SetDescription& description) {
+  constexpr uint64_t kPlanSamples = 64;
+  CodecDecision::Options decision{.input = {description, options.num_view_seeds, options.samples},
+                                  .recalibrate = options.recalibrate,
+                                  .plan_only = options.plan_only,
+                                  .worker = options.worker,
+                                  .lease_duration = absl::Seconds(options.lease_seconds),
+                                  .style = StyleOf(options)};
+  if (options.plan_only) decision.input.samples = std::min(options.samples, kPlanSamples);
+  AFTERIMAGE_ASSIGN_OR_RETURN(decision.codec, NamedCodec(options));
+  AFTERIMAGE_ASSIGN_OR_RETURN(decision.limits, LimitsFrom(options));
+  if (!options.quiet) {
+    decision.message = [json = options.json](const std::string& text) {
+      std::cerr << (json ? Json{{"event", "note"}, {"text", text}}.dump() : text) << std::endl;
+    };
+  }
+  decision.report = [options](const CalibrationReport& report, Codec codec) {
+    PrintReport(options, report, codec);
+  };
+  return CodecDecision(catalog, std::move(decision));
+}
+
+// The subcommand calibrate: a profile and its report, and no set.
+absl::Status CalibrateOnly(const PrecomputeOptions& options, FeatureCatalog& catalog,
+                           const SetDescription& description, const ImageIndex& images,
+                           TeacherRunner& teacher) {
+  const CalibrateInput input{description, options.num_view_seeds, options.samples};
+  Progress progress({.label = "calibrate",
+                     .unit = "views",
+                     .total = CalibrationSample(images.manifest(), input).size(),
+                     .style = StyleOf(options)});
+  AFTERIMAGE_ASSIGN_OR_RETURN(const CalibrationReport report,
+                              CalibrateOnImages(input, images, teacher, &progress));
+  progress.Finish();
+  AFTERIMAGE_RETURN_IF_ERROR(catalog.PutProfile(*report.profile));
+  if (!options.name.empty()) {
+    AFTERIMAGE_RETURN_IF_ERROR(catalog.SetName(options.name, report.profile->digest(), false));
+  }
+  AFTERIMAGE_ASSIGN_OR_RETURN(const CodecLimits limits, LimitsFrom(options));
+  if (!limits.max_rmse.has_value() && !limits.max_bytes.has_value()) {
+    PrintReport(options, report, std::nullopt);
+    return absl::OkStatus();
+  }
+  const absl::StatusOr<Codec> codec = ChooseCodec(report, limits);
+  PrintReport(options, report, codec.ok() ? std::optional<Codec>(*codec) : std::nullopt);
+  return codec.status();
 }
 
 absl::Status Run(PrecomputeOptions options) {
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   const int threads = options.threads > 0 ? options.threads : std::max(1, cores / 2);
   if (options.worker.empty()) options.worker = DefaultWorkerName();
+  if (options.calibrate_only) options.plan_only = false;
   OpenCacheOptions cache_options{.create = !options.plan_only};
   if (!options.quota.empty()) {
     AFTERIMAGE_ASSIGN_OR_RETURN(cache_options.quota_bytes, ParseByteSize(options.quota));
   }
 
   // 1. What is asked for: teacher and set first, since what is wrong with them shows at once; then the images.
-  AFTERIMAGE_ASSIGN_OR_RETURN(const std::shared_ptr<const FeatureProfile> profile, FindProfile(options));
+  AFTERIMAGE_ASSIGN_OR_RETURN(std::shared_ptr<const FeatureProfile> profile, FindProfile(options));
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::unique_ptr<TeacherRunner> teacher, TeacherRunner::Load(options.teacher));
   AFTERIMAGE_ASSIGN_OR_RETURN(SetDescription description, DescribeSet(options, *teacher, profile.get()));
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::unique_ptr<ImageIndex> images, IndexImages(options, cores));
@@ -151,6 +214,14 @@ absl::Status Run(PrecomputeOptions options) {
     if (!taken.ok()) return WithContext(taken, absl::StrCat("--importance-from ", options.importance_from));
     plan_input.description = description;
   }
+  if (options.calibrate_only) return CalibrateOnly(options, *cache.catalog, description, *images, *teacher);
+  std::optional<CodecDecision> decision;
+  if (NeedsCalibration(options)) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(decision, MakeDecision(options, cache.catalog.get(), description));
+    AFTERIMAGE_ASSIGN_OR_RETURN(profile, decision->Make(*images, *teacher, description.set));
+    plan_input.description = description;
+    plan_input.profile = profile.get();
+  }
   const Digest256 set_id = description.set.Id();
   if (cache.catalog != nullptr) {
     const OpenMode mode = options.plan_only ? OpenMode::kRead : OpenMode::kContribute;
@@ -169,6 +240,7 @@ absl::Status Run(PrecomputeOptions options) {
   // 3. The set and its data set, created or found.
   description.layout = ChooseLayout(manifest.num_keys(), plan.record_bytes, std::min(plan.teacher_rate, plan.decode_rate));
   AFTERIMAGE_ASSIGN_OR_RETURN(description, cache.catalog->CreateSet(description));
+  if (decision.has_value()) AFTERIMAGE_RETURN_IF_ERROR(decision->Publish(set_id));
   AFTERIMAGE_RETURN_IF_ERROR(cache.catalog->PutManifest(manifest));
   if (images->has_labels()) AFTERIMAGE_RETURN_IF_ERROR(cache.catalog->PutLabels(manifest.digest(), images->labels()));
   if (!options.name.empty()) AFTERIMAGE_RETURN_IF_ERROR(cache.catalog->SetName(options.name, set_id, false));
@@ -187,6 +259,7 @@ absl::Status Run(PrecomputeOptions options) {
                                    .num_decode_threads = threads,
                                    .num_encode_threads = threads,
                                    .views_per_call = std::max(teacher->micro_batch(), 32u),
+                                   .error_sample = options.error_sample,
                                    .importance_from = std::move(importance_from)};
   PrecomputePipeline pipeline(std::move(set), images.get(), teacher.get(), pipeline_options);
   AFTERIMAGE_ASSIGN_OR_RETURN(const PipelineReport report, pipeline.Run(&progress));

@@ -11,7 +11,9 @@
 #include "cache_server/precompute/importance_source.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
+#include "core/feature/codec_error.h"
 #include "core/feature/feature_block.h"
+#include "core/feature/recode.h"
 #include "core/image/decode.h"
 #include "core/view/view.h"
 
@@ -247,16 +249,36 @@ void PrecomputePipeline::EncodeLoop() {
       const absl::Status taken = TakeImportance(*options_.importance_from, key, task->record);
       if (!taken.ok()) return Fail(WithContext(taken, "the set that importance is taken from"));
     }
+    if (!failed && IsSampled(task->index, key)) {
+      absl::StatusOr<std::vector<SampledError>> errors = MeasureError(key, task->record);
+      if (!errors.ok()) return Fail(WithContext(errors.status(), absl::StrCat("encode ", key.ToString())));
+      task->unit->AddErrors(*errors);
+    }
     absl::StatusOr<std::string> block =
         failed ? EncodeFailedBlock(task->failure)
                : EncodeForSet(description_, set_.store->profile(), key, std::move(task->record));
     if (!block.ok()) return Fail(WithContext(block.status(), absl::StrCat("encode ", key.ToString())));
-    if (description_.set.codec == Codec::kI8x) CountFallbackPlanes(*block);
+    if (NeedsProfile(description_.set.codec)) CountFallbackPlanes(*block);
     absl::StatusOr<bool> last = task->unit->Complete(task->index, *std::move(block), failed);
     if (!last.ok()) return Fail(WithContext(last.status(), absl::StrCat("write ", key.ToString())));
     ++records_computed_;
     if (*last) publish_queue_.Push(task->unit);
   }
+}
+
+// By the key, so that it does not depend on who computes the record.
+bool PrecomputePipeline::IsSampled(size_t index, const RecordKey& key) const {
+  if (options_.error_sample <= 0) return false;
+  const uint32_t number = LoadLittleEndian<uint32_t>(key.image.bytes.data()) + key.view_seed * 0x9e3779b9u;
+  return index == 0 || static_cast<double>(number) < options_.error_sample * 0x1p32;
+}
+
+absl::StatusOr<std::vector<SampledError>> PrecomputePipeline::MeasureError(const RecordKey& key,
+                                                                           FeatureRecord record) const {
+  AFTERIMAGE_ASSIGN_OR_RETURN(record, RecodeRecord(description_.set, key, std::move(record)));
+  CodecMeter meter(description_.set.codec, set_.store->profile());
+  AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
+  return meter.Sampled();
 }
 
 void PrecomputePipeline::CountFallbackPlanes(const std::string& encoded) {

@@ -29,6 +29,9 @@ struct PipelineOptions {
   int num_decode_threads = 1;
   int num_encode_threads = 1;
   uint32_t views_per_call = 64;                      // to the teacher, which cuts them into its micro-batches
+  // Of the records: on so many what coding lost is measured, and kept with their units; the first of each
+  // unit is always among them, unless this is 0.
+  double error_sample = 0.01;
   std::shared_ptr<FeatureStore> importance_from;     // of the set that the records' importance is taken from; null = the teacher's own
 };
 
@@ -80,6 +83,8 @@ class PrecomputePipeline {
   void TeacherLoop(Progress* progress);
   void EncodeLoop();
   void CountFallbackPlanes(const std::string& encoded);
+  bool IsSampled(size_t index, const RecordKey& key) const;
+  absl::StatusOr<std::vector<SampledError>> MeasureError(const RecordKey& key, FeatureRecord record) const;
   void PublishLoop();
   void RenewLoop();
 

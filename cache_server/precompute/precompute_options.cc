@@ -44,11 +44,6 @@ absl::StatusOr<ViewSpec> DescribeView(const PrecomputeOptions& options, uint32_t
 
 absl::Status TakeProfile(const PrecomputeOptions& options, const FeatureProfile* profile,
                          const TeacherGeometry& geometry, SetSpec& set) {
-  if (profile == nullptr) {
-    return absl::InvalidArgumentError(absl::StrCat("--codec ", options.codec,
-                                                   " needs --profile: make one with afterimage calibrate "
-                                                   "from a set of codec f16 (a part of the images will do)"));
-  }
   if (profile->feature_id() != set.feature_id) {
     return absl::FailedPreconditionError(
         absl::StrCat("--profile ", options.profile, " is of feature id ", profile->feature_id().Hex(),
@@ -106,15 +101,32 @@ void DeclarePrecomputeFlags(CLI::App& app, PrecomputeOptions& o) {
                  "alias or id of another teacher's set in the same cache: masks are drawn from that teacher's importance (several teachers)");
   app.add_option("--pixels", o.pixels, "store the views' pixels, so that trainers need no images")
       ->check(CLI::IsMember({"raw", "none"}))->capture_default_str();
-  app.add_option("--codec", o.codec,
-                 "how values are stored: f16, bf16, f32, or i8x (one byte a value; needs --profile)")
-      ->check(CLI::IsMember({"f16", "bf16", "f32", "i8x"}))
-      ->capture_default_str();
+  app.add_option(
+         "--codec", o.codec,
+         "how values are stored (default: i8x, one byte a value; f32 for equality with a live teacher)")
+      ->check(CLI::IsMember(CodecNames()));
+  app.add_option("--max-rmse", o.max_rmse,
+                 "instead of --codec: the smallest one with this error at most, relative to a token's "
+                 "length, such as 0.02")
+      ->check(CLI::PositiveNumber);
+  app.add_option(
+      "--max-bytes", o.max_bytes,
+      "instead of --codec: the most exact one that takes this much at most per view seed, e.g. 100GB");
   app.add_option("--profile", o.profile,
-                 "for i8x: name or digest of a profile that afterimage calibrate has put into the cache");
+                 "name or digest of a profile in the cache (default: calibrated at the first start)");
+  app.add_option("--samples", o.samples, "views to calibrate on")
+      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 24))
+      ->capture_default_str();
+  app.add_flag("--recalibrate", o.recalibrate, "make another set although the same was asked for before");
 
   app.add_option("--name", o.name, "readable name for the set");
   app.add_option("--manifest-name", o.manifest_name, "readable name for the data set");
+  app.add_subcommand(
+         "calibrate",
+         "makes a profile for codecs from the images and stores it (--name names it); prints what "
+         "each codec would cost and lose; makes no set")
+      ->fallthrough()
+      ->callback([&o] { o.calibrate_only = true; });
   app.add_flag("--plan", o.plan_only, "print size, time and break-even, and compute nothing");
   app.add_option("--epochs", o.planned_epochs, "epochs of a training run, for the plan's repeats")->capture_default_str();
   app.add_option("--quota", o.quota, "hard limit for the cache folder, e.g. 500GB");
@@ -123,6 +135,11 @@ void DeclarePrecomputeFlags(CLI::App& app, PrecomputeOptions& o) {
   app.add_flag("--seed-major", o.seed_major, "finish one view seed for all images before the next");
   app.add_option("--lease-seconds", o.lease_seconds, "how long a silent worker keeps its units")
       ->check(CLI::Range(1.0, 86400.0))->capture_default_str();
+  app.add_option("--error-sample", o.error_sample,
+                 "share of the records on which the codec's error is measured and kept for "
+                 "afterimage info")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   app.add_flag("--json", o.json, "plan, progress and summary as JSON lines");
   app.add_flag("--quiet", o.quiet, "no progress");
 }
@@ -171,6 +188,29 @@ absl::StatusOr<uint64_t> ParseByteSize(const std::string& text) {
   return static_cast<uint64_t>(value * factor);
 }
 
+absl::StatusOr<std::optional<Codec>> NamedCodec(const PrecomputeOptions& options) {
+  const bool has_limits = options.max_rmse.has_value() || !options.max_bytes.empty();
+  if (has_limits && (!options.codec.empty() || !options.profile.empty())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(options.max_rmse.has_value() ? "--max-rmse" : "--max-bytes",
+                     " chooses the codec: leave ", options.codec.empty() ? "--profile" : "--codec", " out"));
+  }
+  if (has_limits) return std::optional<Codec>();
+  if (options.codec.empty()) return std::optional<Codec>(Codec::kI8x);
+  AFTERIMAGE_ASSIGN_OR_RETURN(const Codec codec, ParseCodec(options.codec));
+  if (!options.profile.empty() && !NeedsProfile(codec)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("codec ", options.codec, " has no profile: leave --profile out"));
+  }
+  return std::optional<Codec>(codec);
+}
+
+bool NeedsCalibration(const PrecomputeOptions& options) {
+  const absl::StatusOr<std::optional<Codec>> codec = NamedCodec(options);
+  if (!codec.ok() || !options.profile.empty()) return false;
+  return !codec->has_value() || NeedsProfile(**codec);
+}
+
 absl::StatusOr<SetDescription> DescribeSet(const PrecomputeOptions& options, const TeacherRunner& teacher,
                                            const FeatureProfile* profile) {
   SetDescription description;
@@ -179,9 +219,13 @@ absl::StatusOr<SetDescription> DescribeSet(const PrecomputeOptions& options, con
   SetSpec& set = description.set;
   set.feature_id = description.feature.Id();
   AFTERIMAGE_ASSIGN_OR_RETURN(set.levels, ParseLevels(options.levels, teacher.geometry().num_levels));
-  AFTERIMAGE_ASSIGN_OR_RETURN(set.codec, ParseCodec(options.codec));
-  if (NeedsProfile(set.codec))
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::optional<Codec> codec, NamedCodec(options));
+  set.codec = NeedsCalibration(options) ? Codec::kF32 : *codec;
+  if (NeedsProfile(set.codec)) {
+    if (profile == nullptr)
+      return absl::InvalidArgumentError("--profile was not looked up");  // a broken invariant of ours
     AFTERIMAGE_RETURN_IF_ERROR(TakeProfile(options, profile, teacher.geometry(), set));
+  }
   set.pixels = options.pixels == "raw";
   if (options.tokens == "all") {
     set.token_policy = TokenPolicy::kAll;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -31,8 +32,13 @@ struct PrecomputeOptions {
   uint32_t mask_seed = 0;
   std::string importance_from;      // a set; empty = the teacher's own
   std::string pixels = "raw";
-  std::string codec = "f16";
-  std::string profile;  // of codec i8x: name, or digits of its digest
+  std::string codec;    // empty = i8x, or what max_rmse and max_bytes choose
+  std::string profile;  // of a codec that needs one: name, or digits of its digest; empty = calibrated here
+  std::optional<double> max_rmse;
+  std::string max_bytes;     // of all images, per view seed, e.g. "100GB"
+  uint64_t samples = 2000;   // views to calibrate on
+  bool recalibrate = false;  // although the same was asked for before
+  bool calibrate_only = false;
   std::string view = "random_resized_crop";
   uint32_t resize_shorter = 0;      // of view resize_center_crop; 0 = the view's side * 8 / 7
   double min_area = 0.2;
@@ -44,6 +50,7 @@ struct PrecomputeOptions {
   bool seed_major = false;
   uint32_t planned_epochs = 200;
   double lease_seconds = 60;
+  double error_sample = 0.01;  // share of the records
   bool json = false;
   bool quiet = false;
 };
@@ -53,9 +60,16 @@ void DeclarePrecomputeFlags(CLI::App& app, PrecomputeOptions& options);
 
 // The set that the options ask for from this teacher. Layout is left at its default. InvalidArgument names
 // the flag. `profile`: what --profile names, null without it; FailedPrecondition where it is of another
-// feature id (both told) or lacks a level.
+// feature id (both told) or lacks a level. Where the options leave codec or profile to calibration
+// (NeedsCalibration), the codec is f32 until that is done.
 absl::StatusOr<SetDescription> DescribeSet(const PrecomputeOptions& options, const TeacherRunner& teacher,
                                            const FeatureProfile* profile = nullptr);
+
+// Whether codec or profile are to be found by looking at features.
+bool NeedsCalibration(const PrecomputeOptions& options);
+// The codec that is asked for by name; the default, i8x, where nothing is asked for; none where limits
+// choose. InvalidArgument: an unknown codec, a codec beside limits, a profile beside a codec that has none.
+absl::StatusOr<std::optional<Codec>> NamedCodec(const PrecomputeOptions& options);
 
 // "top5", "all", or "8,10,12" -> ascending 1-based levels.
 absl::StatusOr<std::vector<uint32_t>> ParseLevels(const std::string& text, uint32_t num_levels);

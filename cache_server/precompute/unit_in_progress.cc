@@ -34,10 +34,16 @@ absl::StatusOr<bool> UnitInProgress::Complete(size_t index, std::string block, b
   return next_index_ == claimed_.wanted.size();
 }
 
+void UnitInProgress::AddErrors(const std::vector<SampledError>& errors) {
+  std::lock_guard lock(mutex_);
+  afterimage::AddErrors(errors, errors_);
+}
+
 absl::StatusOr<PublishReport> UnitInProgress::Publish(UnitMetadata metadata) {
   std::lock_guard lock(mutex_);
   metadata.num_records = claimed_.wanted.size() - num_failed_;
   metadata.num_failed = num_failed_;
+  metadata.errors = errors_;
   absl::StatusOr<PublishReport> report = writer_->Publish(metadata);
   writer_.reset();
   return report;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -29,6 +30,9 @@ class UnitInProgress {
   // the last one: the caller publishes. An abandoned unit swallows its blocks.
   absl::StatusOr<bool> Complete(size_t index, std::string block, bool failed);
 
+  // What coding lost, of one of the records.
+  void AddErrors(const std::vector<SampledError>& errors);
+
   // Publishes with these facts about the worker; counts are filled in here. Call once, after Complete returned true.
   absl::StatusOr<PublishReport> Publish(UnitMetadata metadata);
 
@@ -45,6 +49,7 @@ class UnitInProgress {
   std::map<size_t, std::string> early_;   // by index, waiting for what comes before
   size_t next_index_ = 0;
   uint64_t num_failed_ = 0;
+  std::vector<SampledError> errors_;
   std::atomic<bool> abandoned_{false};
 };
 

@@ -200,6 +200,34 @@ grpc::Status CatalogService::ListProfiles(grpc::ServerContext* context, const v1
   });
 }
 
+grpc::Status CatalogService::ClaimChoice(grpc::ServerContext* context, const v1::ClaimChoiceRequest* request,
+                                         v1::ClaimChoiceResponse* response) {
+  return calls_->Run(*context, "ClaimChoice", Access::kWrite, [&]() -> absl::Status {
+    AFTERIMAGE_RETURN_IF_ERROR(gate_->CheckServing());
+    AFTERIMAGE_ASSIGN_OR_RETURN(const Digest256 digest, DigestFromWire("request", request->request()));
+    AFTERIMAGE_ASSIGN_OR_RETURN(
+        const ChoiceClaim claim,
+        catalog_->ClaimChoice(digest, request->worker(), absl::Seconds(request->lease_seconds())));
+    if (claim.set_id.has_value()) response->set_set_id(DigestToWire(*claim.set_id));
+    response->set_holder(claim.holder);
+    return absl::OkStatus();
+  });
+}
+
+grpc::Status CatalogService::DecideChoice(grpc::ServerContext* context,
+                                          const v1::DecideChoiceRequest* request,
+                                          v1::DecideChoiceResponse* response) {
+  return calls_->Run(
+      *context, "DecideChoice", request->replace() ? Access::kAdmin : Access::kWrite, [&]() -> absl::Status {
+        AFTERIMAGE_ASSIGN_OR_RETURN(const Digest256 digest, DigestFromWire("request", request->request()));
+        AFTERIMAGE_ASSIGN_OR_RETURN(const Digest256 set_id, DigestFromWire("set_id", request->set_id()));
+        AFTERIMAGE_ASSIGN_OR_RETURN(const Digest256 decided,
+                                    catalog_->DecideChoice(digest, set_id, request->replace()));
+        response->set_set_id(DigestToWire(decided));
+        return absl::OkStatus();
+      });
+}
+
 grpc::Status CatalogService::SetName(grpc::ServerContext* context, const v1::SetNameRequest* request,
                                      v1::SetNameResponse*) {
   return calls_->Run(

@@ -48,6 +48,11 @@ class CatalogService final : public v1::Catalog::Service {
   grpc::Status ListProfiles(grpc::ServerContext* context, const v1::ListProfilesRequest*,
                             v1::ListProfilesResponse* response) override;
 
+  grpc::Status ClaimChoice(grpc::ServerContext* context, const v1::ClaimChoiceRequest* request,
+                           v1::ClaimChoiceResponse* response) override;
+  grpc::Status DecideChoice(grpc::ServerContext* context, const v1::DecideChoiceRequest* request,
+                            v1::DecideChoiceResponse* response) override;
+
   grpc::Status SetName(grpc::ServerContext* context, const v1::SetNameRequest* request,
                        v1::SetNameResponse*) override;
   grpc::Status RemoveName(grpc::ServerContext* context, const v1::RemoveNameRequest* request,

@@ -71,6 +71,7 @@ FolderCatalog::FolderCatalog(const fs::path& path, FolderCatalogOptions options)
     : path_(path),
       manifests_(std::make_shared<ManifestFolder>(path / "manifests")),
       profiles_(path / "profiles"),
+      choices_(path / "choices", options.clock),
       options_(std::move(options)) {}
 
 absl::StatusOr<std::unique_ptr<FolderCatalog>> FolderCatalog::Open(const fs::path& path,

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cache_server/storage/choice_folder.h"
 #include "cache_server/storage/manifest_folder.h"
 #include "cache_server/storage/profile_folder.h"
 #include "cache_server/storage/set_inspection.h"
@@ -74,6 +75,15 @@ class FolderCatalog : public FeatureCatalog {
   }
   absl::StatusOr<std::vector<Digest256>> ListProfiles() override { return profiles_.List(); }
 
+  absl::StatusOr<ChoiceClaim> ClaimChoice(const Digest256& request, const std::string& worker,
+                                          absl::Duration lease_duration) override {
+    return choices_.Claim(request, worker, lease_duration);
+  }
+  absl::StatusOr<Digest256> DecideChoice(const Digest256& request, const Digest256& set_id,
+                                         bool replace) override {
+    return choices_.Decide(request, set_id, replace);
+  }
+
   absl::Status SetName(const std::string& name, const Digest256& target, bool replace) override;
   absl::Status RemoveName(const std::string& name) override;
   absl::StatusOr<std::map<std::string, Digest256>> ListNames() override;
@@ -98,6 +108,7 @@ class FolderCatalog : public FeatureCatalog {
   const std::filesystem::path path_;
   const std::shared_ptr<ManifestFolder> manifests_;
   ProfileFolder profiles_;
+  const ChoiceFolder choices_;
   std::mutex mutex_;
   FolderCatalogOptions options_;
   std::map<Digest256, std::weak_ptr<SetSession>> readers_;

@@ -74,8 +74,7 @@ void AddWorker(const UnitMetadata& metadata, std::vector<UnitMetadata>& workers)
     workers.push_back(metadata);
     return;
   }
-  same->num_records += metadata.num_records;
-  same->num_failed += metadata.num_failed;
+  same->AddCounts(metadata);
 }
 
 std::string UnitMarker::Serialize() const {

@@ -3,7 +3,9 @@
 #include <functional>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -11,7 +13,7 @@
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
-#include "core/feature/codec_error.h"
+#include "core/feature/calibration_report.h"
 #include "core/feature/feature_block.h"
 #include "core/feature/profile_builder.h"
 
@@ -20,14 +22,13 @@ namespace {
 
 constexpr uint64_t kKeysPerRead = 32;
 constexpr uint64_t kMeasuredRecords = 256;
-// Fewer were visibly too few in a study: single values lay far outside what had been seen.
-constexpr uint64_t kEnoughRecords = 1000;
 
 struct CalibrateFlags {
   std::string cache;
   std::string from;
   uint64_t samples = 2000;
   std::string name;
+  CodecLimits limits;
   bool json = false;
 };
 
@@ -96,9 +97,10 @@ absl::StatusOr<Source> OpenSource(const CalibrateFlags& flags) {
   AFTERIMAGE_ASSIGN_OR_RETURN(source.selected, OpenSelectedSet({flags.cache, flags.from}));
   const SetSummary& summary = source.selected.summary;
   const Codec codec = summary.description.set.codec;
-  if (codec != Codec::kF16 && codec != Codec::kF32) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "set ", summary.id.Hex(), " is of codec ", CodecName(codec), ": calibrate from one of f16 or f32"));
+  if (RowCodec(codec) != Codec::kF16 && codec != Codec::kF32) {
+    return absl::FailedPreconditionError(absl::StrCat("set ", summary.id.Hex(), " is of codec ",
+                                                      CodecName(codec),
+                                                      ": calibrate from one of f16, lossless16 or f32"));
   }
   AFTERIMAGE_ASSIGN_OR_RETURN(source.keys, KeysOfSet(*source.selected.cache.catalog, summary));
   if (source.keys.empty() || summary.num_view_seeds == 0) {
@@ -120,85 +122,6 @@ absl::Status CheckName(FeatureCatalog& catalog, const std::string& name) {
                                                name));
 }
 
-void PrintRow(const std::string& codec, const std::string& level, const CodecError& error) {
-  std::cout << absl::StrFormat("%-6s %-6s %12.4f %10.5f %10.4f %14.6f", codec, level, error.BytesPerValue(),
-                               error.Rmse(), error.largest, error.worst_cosine);
-  if (error.num_fallback_planes > 0) {
-    std::cout << absl::StrFormat("   %d of %d planes as f16", error.num_fallback_planes, error.num_planes);
-  }
-  std::cout << "\n";
-}
-
-void PrintReport(const FeatureProfile& profile, const Source& source, const std::vector<CodecMeter>& meters,
-                 uint64_t num_also_calibrated) {
-  const ProfileContent& content = profile.content();
-  const SetSummary& summary = source.selected.summary;
-  std::cout << absl::StrFormat(
-      "profile  %s\n  feature  %s\n  from     %d records, %d tokens of set %s (%s)\n", profile.digest().Hex(),
-      content.feature_id.Hex(), content.num_records, content.num_rows, summary.id.Hex(),
-      CodecName(summary.description.set.codec));
-  std::cout << absl::StrFormat(
-      "  measured on %d records, of which %d were calibrated on too; errors are those against the stored "
-      "%s\n",
-      meters.front().num_records(), num_also_calibrated, CodecName(summary.description.set.codec));
-  if (content.num_records < kEnoughRecords) {
-    std::cout << absl::StrFormat(
-        "  NOTE     %d records are few: from %d on what is predicted can be relied upon\n",
-        content.num_records, kEnoughRecords);
-  }
-  std::cout << absl::StrFormat("%-6s %-6s %12s %10s %10s %14s\n", "codec", "level", "bytes/value", "RMSE",
-                               "largest", "worst cosine");
-  for (const CodecMeter& meter : meters) {
-    for (const auto& [level, error] : meter.levels())
-      PrintRow(CodecName(meter.codec()), absl::StrCat(level), error);
-    PrintRow(CodecName(meter.codec()), "all", meter.Total());
-  }
-  for (const CodecMeter& meter : meters) {
-    const uint64_t per_seed =
-        static_cast<uint64_t>(meter.BytesPerRecord() * static_cast<double>(source.keys.size()));
-    std::cout << absl::StrFormat(
-        "%-6s %s a record, %s for %d images per view seed, as this set keeps tokens and pixels\n",
-        CodecName(meter.codec()), HumanBytes(static_cast<uint64_t>(meter.BytesPerRecord())),
-        HumanBytes(per_seed), source.keys.size());
-  }
-}
-
-Json ToJson(const CodecError& error) {
-  return {{"bytes_per_value", error.BytesPerValue()},
-          {"rmse", error.Rmse()},
-          {"largest_error", error.largest},
-          {"worst_token_cosine", error.worst_cosine},
-          {"planes", error.num_planes},
-          {"fallback_planes", error.num_fallback_planes}};
-}
-
-void PrintJson(const FeatureProfile& profile, const Source& source, const std::vector<CodecMeter>& meters,
-               uint64_t num_also_calibrated) {
-  Json codecs = Json::array();
-  for (const CodecMeter& meter : meters) {
-    Json levels = Json::object();
-    for (const auto& [level, error] : meter.levels()) levels[absl::StrCat(level)] = ToJson(error);
-    codecs.push_back(
-        {{"codec", CodecName(meter.codec())},
-         {"bytes_per_record", meter.BytesPerRecord()},
-         {"bytes_per_view_seed", meter.BytesPerRecord() * static_cast<double>(source.keys.size())},
-         {"all", ToJson(meter.Total())},
-         {"levels", levels}});
-  }
-  std::cout << Json{{"event", "calibration"},
-                    {"profile", profile.digest().Hex()},
-                    {"feature_id", profile.feature_id().Hex()},
-                    {"set", source.selected.summary.id.Hex()},
-                    {"records", profile.content().num_records},
-                    {"rows", profile.content().num_rows},
-                    {"measured_records", meters.front().num_records()},
-                    {"measured_and_calibrated_records", num_also_calibrated},
-                    {"images", source.keys.size()},
-                    {"codecs", codecs}}
-                   .dump()
-            << "\n";
-}
-
 absl::Status RunCalibrate(const CalibrateFlags& flags) {
   InstallStopSignalHandlers();
   AFTERIMAGE_ASSIGN_OR_RETURN(const Source source, OpenSource(flags));
@@ -212,23 +135,35 @@ absl::Status RunCalibrate(const CalibrateFlags& flags) {
                          description.feature.geometry.width);
   AFTERIMAGE_RETURN_IF_ERROR(ForEachRecord(source, sample.calibrated, "calibrate", flags.json,
                                            [&](const FeatureRecord& record) { return builder.Add(record); }));
-  AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureProfile profile, builder.Finish());
+  AFTERIMAGE_ASSIGN_OR_RETURN(FeatureProfile profile, builder.Finish());
 
-  std::vector<CodecMeter> meters;
-  for (const Codec codec : kAllCodecs) meters.emplace_back(codec, NeedsProfile(codec) ? &profile : nullptr);
+  CalibrationReport report;
+  report.profile = std::make_shared<const FeatureProfile>(std::move(profile));
+  report.meters = MakeMeters(*report.profile);
+  report.num_images = source.keys.size();
+  report.source = absl::StrCat("set ", source.selected.summary.id.Hex());
+  report.exact = CodecName(description.set.codec);
+  report.num_also_calibrated = static_cast<uint64_t>(std::ranges::count_if(
+      sample.measured, [&](uint64_t number) { return sample.calibrated.contains(number); }));
   AFTERIMAGE_RETURN_IF_ERROR(ForEachRecord(source, sample.measured, "measure", flags.json,
                                            [&](const FeatureRecord& record) -> absl::Status {
-                                             for (CodecMeter& meter : meters)
+                                             for (CodecMeter& meter : report.meters)
                                                AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
                                              return absl::OkStatus();
                                            }));
 
-  AFTERIMAGE_RETURN_IF_ERROR(catalog.PutProfile(profile));
-  if (!flags.name.empty()) AFTERIMAGE_RETURN_IF_ERROR(catalog.SetName(flags.name, profile.digest(), false));
-  const uint64_t num_also_calibrated = static_cast<uint64_t>(std::ranges::count_if(
-      sample.measured, [&](uint64_t number) { return sample.calibrated.contains(number); }));
-  (flags.json ? PrintJson : PrintReport)(profile, source, meters, num_also_calibrated);
-  return absl::OkStatus();
+  AFTERIMAGE_RETURN_IF_ERROR(catalog.PutProfile(*report.profile));
+  if (!flags.name.empty())
+    AFTERIMAGE_RETURN_IF_ERROR(catalog.SetName(flags.name, report.profile->digest(), false));
+  std::optional<Codec> chosen;
+  absl::Status none;
+  if (flags.limits.max_rmse.has_value() || flags.limits.max_bytes.has_value()) {
+    const absl::StatusOr<Codec> codec = ChooseCodec(report, flags.limits);
+    if (codec.ok()) chosen = *codec;
+    none = codec.status();
+  }
+  std::cout << (flags.json ? ToJson(report, chosen).dump() + "\n" : ToText(report, chosen));
+  return none;
 }
 
 }  // namespace
@@ -236,15 +171,22 @@ absl::Status RunCalibrate(const CalibrateFlags& flags) {
 void AddCalibrateCommand(CLI::App& app, Runner& run) {
   auto flags = std::make_shared<CalibrateFlags>();
   CLI::App* command = app.add_subcommand(
-      "calibrate", "a profile from stored records, for the codec i8x; and what each codec costs and loses");
+      "calibrate",
+      "a profile from stored records, for codecs that need one; and what each codec costs and loses");
   command->add_option("--cache", flags->cache, "folder, unix:PATH or grpc://HOST:PORT")->required();
-  command->add_option("--from", flags->from,
-                      "name or id of a set of codec f16 or f32 (may be left out when there is one set)");
+  command->add_option(
+      "--from", flags->from,
+      "name or id of a set of codec f16, lossless16 or f32 (may be left out when there is one set)");
   command
       ->add_option("--samples", flags->samples, "records to calibrate on, spread over images and view seeds")
       ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 24))
       ->capture_default_str();
   command->add_option("--name", flags->name, "readable name for the profile");
+  command->add_option("--max-rmse", flags->limits.max_rmse, "says which codec this error would take");
+  command
+      ->add_option("--max-bytes", flags->limits.max_bytes,
+                   "says which codec these bytes per view seed would take")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true));
   command->add_flag("--json", flags->json, "report and progress as JSON lines");
   command->callback([flags, &run] { run = [flags] { return RunCalibrate(*flags); }; });
 }

@@ -16,6 +16,8 @@ namespace afterimage::cli {
 using Runner = std::function<absl::Status()>;
 
 void AddCalibrateCommand(CLI::App& app, Runner& run);
+void AddCodecBenchCommand(CLI::App& app, Runner& run);
+void AddCompareCommand(CLI::App& app, Runner& run);
 void AddInfoCommand(CLI::App& app, Runner& run);
 void AddGetCommand(CLI::App& app, Runner& run);
 void AddKeysCommand(CLI::App& app, Runner& run);

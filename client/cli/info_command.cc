@@ -66,6 +66,12 @@ absl::Status PrintText(FeatureCatalog& catalog, const SetSummary& summary) {
     std::cout << absl::StrFormat("  made by  %s, %s, micro-batch %d: %d records\n", worker.device, worker.library_versions,
                                  worker.micro_batch, worker.num_records);
   }
+  std::vector<SampledError> errors;
+  for (const UnitMetadata& worker : summary.workers) AddErrors(worker.errors, errors);
+  for (const SampledError& error : errors) {
+    std::cout << absl::StrFormat("  error    level %d: RMSE %.5f, largest %.4f, measured on %d records\n",
+                                 error.level, error.Rmse(), error.largest, error.num_records);
+  }
   if (summary.workers.size() > 1) {
     std::cout << "           more than one kind of worker: features agree within the teacher's numerical noise only\n";
   }

@@ -20,6 +20,8 @@ int main(int argc, char** argv) {
   afterimage::cli::AddVerifyCommand(app, run);
   afterimage::cli::AddNamesCommand(app, run);
   afterimage::cli::AddCalibrateCommand(app, run);
+  afterimage::cli::AddCodecBenchCommand(app, run);
+  afterimage::cli::AddCompareCommand(app, run);
   afterimage::cli::AddRecodeCommand(app, run);
   afterimage::cli::AddStreamBenchCommand(app, run);
   try {

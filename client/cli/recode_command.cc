@@ -13,6 +13,7 @@
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
+#include "core/feature/codec_error.h"
 #include "core/feature/feature_block.h"
 #include "core/feature/recode.h"
 
@@ -20,6 +21,7 @@ namespace afterimage::cli {
 namespace {
 
 constexpr size_t kKeysPerRead = 32;
+constexpr uint64_t kRecordsPerMeasured = 100;  // what coding lost is measured on one in so many
 constexpr absl::Duration kLeaseDuration = absl::Seconds(60);
 
 struct RecodeFlags {
@@ -134,6 +136,7 @@ class Recoder {
     metadata.num_threads = 1;
     absl::Time renewed = absl::Now();
     Report of_unit;
+    errors_.clear();
     for (size_t first = 0; first < unit.wanted.size(); first += kKeysPerRead) {
       if (StopRequested()) return Stopped();
       const std::span<const RecordKey> keys =
@@ -144,6 +147,7 @@ class Recoder {
       AFTERIMAGE_RETURN_IF_ERROR(target_.ledger->Renew(unit.lease, kLeaseDuration).status());
       renewed = absl::Now();
     }
+    metadata.errors = errors_;
     metadata.num_records = of_unit.records - of_unit.failed;
     metadata.num_failed = of_unit.failed;
     AFTERIMAGE_ASSIGN_OR_RETURN(const PublishReport published, writer->Publish(metadata));
@@ -190,13 +194,18 @@ class Recoder {
     return writer.Add(key, AsBytes(encoded));
   }
 
-  absl::StatusOr<std::string> Recoded(const RecordKey& key, ByteSpan stored, Report& of_unit) const {
+  absl::StatusOr<std::string> Recoded(const RecordKey& key, ByteSpan stored, Report& of_unit) {
     const SetSpec& set = target_.store->description().set;
     const auto recode = [&]() -> absl::StatusOr<std::string> {
       AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock block,
                                   FeatureBlock::Parse(stored, source_.store->profile()));
       AFTERIMAGE_ASSIGN_OR_RETURN(FeatureRecord record, block.ToRecord());
       AFTERIMAGE_ASSIGN_OR_RETURN(record, RecodeRecord(set, key, std::move(record)));
+      if (of_unit.records % kRecordsPerMeasured == 0) {
+        CodecMeter meter(set.codec, target_.store->profile());
+        AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
+        AddErrors(meter.Sampled(), errors_);
+      }
       return EncodeFeatureBlock(record, set.codec, target_.store->profile());
     };
     absl::StatusOr<std::string> encoded = recode();
@@ -211,6 +220,7 @@ class Recoder {
   Progress* const progress_;
   std::string worker_;
   uint64_t already_done_ = 0;
+  std::vector<SampledError> errors_;  // of the unit, against what the source gives
   Report report_;
 };
 
@@ -287,9 +297,11 @@ void AddRecodeCommand(CLI::App& app, Runner& run) {
   command->add_option("--cache", flags->cache, "folder, unix:PATH or grpc://HOST:PORT")->required();
   command->add_option("--from", flags->from,
                       "name or id of the set to read (may be left out when there is one)");
-  command->add_option("--codec", flags->codec, "codec of the new set: f32, f16, bf16, i8x")->required();
+  command->add_option("--codec", flags->codec, "codec of the new set")
+      ->required()
+      ->check(CLI::IsMember(CodecNames()));
   command->add_option("--profile", flags->profile,
-                      "for i8x: name or digest (may be left out when there is one)");
+                      "for codecs that need one: name or digest (may be left out when there is one)");
   command
       ->add_option("--levels", flags->levels, "levels to keep, such as 8,10,12 (default: all of the source)")
       ->delimiter(',');

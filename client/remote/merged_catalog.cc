@@ -153,6 +153,12 @@ absl::StatusOr<SetDescription> MergedCatalog::CreateSet(const SetDescription&) {
 absl::Status MergedCatalog::PutManifest(const Manifest&) { return RefuseToWrite(); }
 absl::Status MergedCatalog::PutLabels(const Digest256&, const LabelTable&) { return RefuseToWrite(); }
 absl::Status MergedCatalog::PutProfile(const FeatureProfile&) { return RefuseToWrite(); }
+absl::StatusOr<ChoiceClaim> MergedCatalog::ClaimChoice(const Digest256&, const std::string&, absl::Duration) {
+  return RefuseToWrite();
+}
+absl::StatusOr<Digest256> MergedCatalog::DecideChoice(const Digest256&, const Digest256&, bool) {
+  return RefuseToWrite();
+}
 absl::Status MergedCatalog::SetName(const std::string&, const Digest256&, bool) { return RefuseToWrite(); }
 absl::Status MergedCatalog::RemoveName(const std::string&) { return RefuseToWrite(); }
 

@@ -35,6 +35,11 @@ class MergedCatalog : public FeatureCatalog {
   absl::StatusOr<std::shared_ptr<const FeatureProfile>> GetProfile(const Digest256& digest) override;
   absl::StatusOr<std::vector<Digest256>> ListProfiles() override;
 
+  absl::StatusOr<ChoiceClaim> ClaimChoice(const Digest256& request, const std::string& worker,
+                                          absl::Duration lease_duration) override;
+  absl::StatusOr<Digest256> DecideChoice(const Digest256& request, const Digest256& set_id,
+                                         bool replace) override;
+
   absl::Status SetName(const std::string& name, const Digest256& target, bool replace) override;
   absl::Status RemoveName(const std::string& name) override;
   // The first server's name wins where two differ.

@@ -233,6 +233,34 @@ absl::StatusOr<std::vector<Digest256>> RemoteCatalog::ListProfiles() {
   return digests;
 }
 
+absl::StatusOr<ChoiceClaim> RemoteCatalog::ClaimChoice(const Digest256& request, const std::string& worker,
+                                                       absl::Duration lease_duration) {
+  v1::ClaimChoiceRequest wire;
+  wire.set_request(DigestToWire(request));
+  wire.set_worker(worker);
+  wire.set_lease_seconds(absl::ToDoubleSeconds(lease_duration));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const auto response,
+                              CallUnary<v1::ClaimChoiceResponse>(*connection_, *stub_->catalog,
+                                                                 &v1::Catalog::Stub::ClaimChoice, wire));
+  ChoiceClaim claim;
+  claim.holder = response.holder();
+  if (response.set_id().empty()) return claim;
+  AFTERIMAGE_ASSIGN_OR_RETURN(claim.set_id, DigestFromWire("set_id", response.set_id()));
+  return claim;
+}
+
+absl::StatusOr<Digest256> RemoteCatalog::DecideChoice(const Digest256& request, const Digest256& set_id,
+                                                      bool replace) {
+  v1::DecideChoiceRequest wire;
+  wire.set_request(DigestToWire(request));
+  wire.set_set_id(DigestToWire(set_id));
+  wire.set_replace(replace);
+  AFTERIMAGE_ASSIGN_OR_RETURN(const auto response,
+                              CallUnary<v1::DecideChoiceResponse>(*connection_, *stub_->catalog,
+                                                                  &v1::Catalog::Stub::DecideChoice, wire));
+  return DigestFromWire("set_id", response.set_id());
+}
+
 absl::Status RemoteCatalog::SetName(const std::string& name, const Digest256& target, bool replace) {
   v1::SetNameRequest request;
   request.set_name(name);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "core/base/status_macros.h"
 #include "core/feature/feature_block.h"
 
@@ -25,7 +26,10 @@ void AddRow(std::span<const float> exact, std::span<const float> decoded, CodecE
   }
   const double length = std::sqrt(exact_squares * decoded_squares);
   // Of a token without length there is no angle.
-  if (length > 0) error.worst_cosine = std::min(error.worst_cosine, dot / length);
+  if (!(length > 0)) return;
+  error.worst_cosine = std::min(error.worst_cosine, dot / length);
+  error.cosine_sum += dot / length;
+  ++error.num_angles;
 }
 
 }  // namespace
@@ -38,6 +42,18 @@ double CodecError::Rmse() const {
   return num_values == 0 ? 0 : std::sqrt(square_sum / static_cast<double>(num_values));
 }
 
+double CodecError::Rate(absl::Duration time) const {
+  const double seconds = absl::ToDoubleSeconds(time);
+  return seconds > 0 ? 2.0 * static_cast<double>(num_values) / seconds : 0;
+}
+
+void CodecError::AddRows(std::span<const float> exact, std::span<const float> decoded, size_t width) {
+  num_values += exact.size();
+  for (size_t at = 0; at < exact.size(); at += width) {
+    AddRow(exact.subspan(at, width), decoded.subspan(at, width), *this);
+  }
+}
+
 void CodecError::Merge(const CodecError& other) {
   num_values += other.num_values;
   num_bytes += other.num_bytes;
@@ -46,25 +62,33 @@ void CodecError::Merge(const CodecError& other) {
   square_sum += other.square_sum;
   largest = std::max(largest, other.largest);
   worst_cosine = std::min(worst_cosine, other.worst_cosine);
+  cosine_sum += other.cosine_sum;
+  num_angles += other.num_angles;
+  encode_time += other.encode_time;
+  decode_time += other.decode_time;
 }
 
 absl::Status CodecMeter::Add(const FeatureRecord& record) {
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::string bytes, EncodeFeatureBlock(record, codec_, profile_));
   AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock block, FeatureBlock::Parse(AsBytes(bytes), profile_));
+  FeatureRecord one_level = record;
+  one_level.pixels.clear();
   for (const LevelFeatures& level : record.levels) {
-    std::vector<float> decoded(level.values.size());
-    AFTERIMAGE_RETURN_IF_ERROR(block.ReadLevel(level.level, {}, decoded));
     CodecError& error = levels_[level.level];
-    error.num_values += decoded.size();
+    one_level.levels = {level};
+    absl::Time start = absl::Now();
+    AFTERIMAGE_RETURN_IF_ERROR(EncodeFeatureBlock(one_level, codec_, profile_).status());
+    error.encode_time += absl::Now() - start;
+    std::vector<float> decoded(level.values.size());
+    start = absl::Now();
+    AFTERIMAGE_RETURN_IF_ERROR(block.ReadLevel(level.level, {}, decoded));
+    error.decode_time += absl::Now() - start;
     error.num_bytes += block.LevelBytes(level.level);
     ++error.num_planes;
-    // An int8 plane is smaller than one of halves, whatever its exceptions.
-    if (codec_ == Codec::kI8x && block.LevelBytes(level.level) == 2 * decoded.size())
+    // A coded plane is smaller than one of halves, whatever its exceptions.
+    if (NeedsProfile(codec_) && block.LevelBytes(level.level) == 2 * decoded.size())
       ++error.num_fallback_planes;
-    for (size_t at = 0; at < decoded.size(); at += level.width) {
-      AddRow(std::span(level.values).subspan(at, level.width), std::span(decoded).subspan(at, level.width),
-             error);
-    }
+    error.AddRows(level.values, decoded, level.width);
   }
   ++num_records_;
   block_bytes_ += bytes.size();
@@ -75,6 +99,14 @@ CodecError CodecMeter::Total() const {
   CodecError total;
   for (const auto& [level, error] : levels_) total.Merge(error);
   return total;
+}
+
+std::vector<SampledError> CodecMeter::Sampled() const {
+  std::vector<SampledError> errors;
+  for (const auto& [level, error] : levels_) {
+    errors.push_back({level, num_records_, error.num_values, error.square_sum, error.largest});
+  }
+  return errors;
 }
 
 double CodecMeter::BytesPerRecord() const {

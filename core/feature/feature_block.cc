@@ -172,6 +172,20 @@ absl::Status FeatureBlock::ParseSections() {
   return absl::OkStatus();
 }
 
+bool FeatureBlock::PlaneFits(const Section& section) const {
+  const ElementType type = static_cast<ElementType>(section.type);
+  const ElementType expected = block::PlaneType(codec_);
+  if (type == expected && block::RowType(type) != type) {
+    // What a reader allocates is bounded here: lossless16 has a byte for each value, besides its frame.
+    const uint64_t num_values = uint64_t{num_tokens_} * width_;
+    const uint64_t most = type == ElementType::kEzq ? block::kMaxEzqValues : section.columns;
+    return section.rows == 1 && section.columns > 0 && num_values <= most;
+  }
+  const bool fell_back = type == ElementType::kF16 && NeedsProfile(codec_);
+  return (type == expected || fell_back) && section.rows == num_tokens_ &&
+         section.columns == block::RowElements(type, width_);
+}
+
 // Kinds, types and sizes against the header, and that nothing is missing.
 absl::Status FeatureBlock::CheckSections() {
   const uint32_t num_patches = grid_ * grid_;
@@ -203,9 +217,7 @@ absl::Status FeatureBlock::CheckSections() {
         has_masks = true;
         break;
       case SectionKind::kPlane:
-        fits = fits && width_ > 0 &&
-               (is(block::PlaneType(codec_), num_tokens_, width_) ||
-                (codec_ == Codec::kI8x && is(ElementType::kF16, num_tokens_, width_)));
+        fits = fits && width_ > 0 && PlaneFits(section);
         levels_.push_back(section.level);
         break;
       case SectionKind::kStatistics:
@@ -222,8 +234,8 @@ absl::Status FeatureBlock::CheckSections() {
       }
       case SectionKind::kExceptions: {
         const Section* const plane = FindLevel(Code(SectionKind::kPlane), section.level);
-        fits = fits && plane != nullptr && plane->type == static_cast<uint8_t>(ElementType::kI8) &&
-               section.columns > 0 && section.columns <= plane->length &&
+        fits = fits && plane != nullptr && block::HasExceptions(static_cast<ElementType>(plane->type)) &&
+               section.columns > 0 && section.columns <= uint64_t{num_tokens_} * width_ &&
                is(ElementType::kException, 1, section.columns);
         break;
       }

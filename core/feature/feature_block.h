@@ -74,7 +74,7 @@ class FeatureBlock {
   Codec codec() const { return codec_; }
   // Zero: a codec that needs no profile.
   const Digest256& profile_digest() const { return profile_digest_; }
-  // Planes of i8x that are stored as f16, since too many of their values were exceptions.
+  // Planes that are stored as f16, since too many of their values were exceptions.
   uint32_t num_fallback_planes() const;
   const ViewGeometry& geometry() const { return geometry_; }
   uint64_t view_digest() const { return view_digest_; }
@@ -125,10 +125,14 @@ class FeatureBlock {
   absl::Status ParseHeader();
   absl::Status ParseSections();
   absl::Status CheckSections();
+  bool PlaneFits(const Section& section) const;
   absl::StatusOr<ByteSpan> Verified(const Section& section) const;
-  // The plane of a level, verified. `decodes`: values will be read, so the profile is needed.
+  // The plane of a level, verified. `decodes`: values or single rows will be read, so a profile is needed
+  // where there is one, and coded planes are decoded.
   absl::StatusOr<block::PlaneReader> OpenPlane(uint32_t level, bool decodes) const;
-  absl::StatusOr<const I8xChannels*> ChannelsOf(uint32_t level) const;
+  absl::StatusOr<block::PlaneReader> OpenEzqPlane(uint32_t level, ByteSpan bytes, bool decodes) const;
+  absl::StatusOr<const LevelCodes*> CodesOf(uint32_t level) const;
+  absl::StatusOr<ByteSpan> ExceptionsOf(uint32_t level) const;  // checked; empty where there are none
   const Section* FindLevel(uint16_t kind, uint32_t level) const;
 
   ByteSpan bytes_;

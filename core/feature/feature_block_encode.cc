@@ -1,12 +1,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/feature/ezq.h"
 #include "core/feature/feature_block.h"
 #include "core/feature/feature_block_layout.h"
 #include "core/feature/feature_block_values.h"
+#include "core/feature/lossless16.h"
 
 namespace afterimage {
 namespace {
@@ -108,8 +111,15 @@ absl::Status CheckRecord(const FeatureRecord& record) {
   return absl::OkStatus();
 }
 
-absl::Status EncodePlane(const LevelFeatures& level, const std::vector<uint16_t>& tokens, Codec codec,
-                         uint8_t* target) {
+// A plane on its way into the block; one of floats is written in place instead.
+struct EncodedPlane {
+  ElementType type = ElementType::kF32;
+  std::vector<uint8_t> bytes;
+  std::vector<PlaneException> exceptions;
+};
+
+absl::Status EncodeFloatPlane(const LevelFeatures& level, const std::vector<uint16_t>& tokens, Codec codec,
+                              uint8_t* target) {
   const std::span<const float> values(level.values);
   const size_t bad = block::EncodeFloats(block::PlaneType(codec), values, target);
   if (bad == values.size()) return absl::OkStatus();
@@ -121,27 +131,61 @@ absl::Status EncodePlane(const LevelFeatures& level, const std::vector<uint16_t>
                  bad % level.width, ": ", values[bad], why);
 }
 
-// One per level.
-absl::StatusOr<std::vector<I8xPlane>> EncodeI8xPlanes(const FeatureRecord& record,
-                                                      const FeatureProfile* profile) {
-  std::vector<I8xPlane> planes;
+absl::StatusOr<EncodedPlane> EncodeCodedPlane(const LevelFeatures& level, const std::vector<uint16_t>& tokens,
+                                              Codec codec) {
+  std::vector<uint8_t> floats(level.values.size() * sizeof(uint16_t));
+  AFTERIMAGE_RETURN_IF_ERROR(EncodeFloatPlane(level, tokens, RowCodec(codec), floats.data()));
+  EncodedPlane plane{block::PlaneType(codec), EncodeLossless16(floats), {}};
+  if (plane.bytes.size() <= block::kMaxColumns) return plane;
+  return Refused("level ", level.level, ": a plane of ", plane.bytes.size(), " bytes is too large for codec ",
+                 CodecName(codec));
+}
+
+absl::StatusOr<EncodedPlane> EncodeWithProfile(const FeatureRecord& record, const LevelFeatures& level,
+                                               Codec codec, const FeatureProfile* profile) {
+  const std::vector<uint16_t>& tokens = record.tokens;
+  const LevelCodes* const codes = profile == nullptr ? nullptr : profile->FindCodes(level.level);
+  if (codes == nullptr || profile->width() != level.width) {
+    return Refused("codec ", CodecName(codec), " needs a profile with level ", level.level, " of width ",
+                   level.width,
+                   profile == nullptr ? std::string("; none is given")
+                                      : absl::StrCat("; not so is ", profile->digest().Hex()));
+  }
+  const size_t bad = block::FirstBeyond(level.values, kLargestFeature);
+  if (bad != level.values.size()) {
+    const float value = level.values[bad];
+    return Refused("level ", level.level, ", token ", tokens[bad / level.width], ", channel ",
+                   bad % level.width, ": ", value,
+                   std::isfinite(value)
+                       ? absl::StrCat(" is beyond ", kLargestFeature, ", the range of ", CodecName(codec))
+                       : std::string(" is not a finite number"));
+  }
+  if (IsEzq(codec)) {
+    if (level.values.size() > block::kMaxEzqValues) {
+      return Refused("level ", level.level, ": a plane of ", level.values.size(),
+                     " values is too large for codec ", CodecName(codec), ", which takes ",
+                     block::kMaxEzqValues);
+    }
+    const uint32_t grid = tokens.size() == size_t{record.grid} * record.grid + 1 ? record.grid : 0;
+    CodedPlane plane = EncodeEzqPlane(codes->ezq[EzqIndex(codec)], grid, level.values);
+    return EncodedPlane{plane.is_f16 ? ElementType::kF16 : ElementType::kEzq, std::move(plane.bytes),
+                        std::move(plane.exceptions)};
+  }
+  CodedPlane coded = codec == Codec::kI8x ? EncodeI8xPlane(codes->i8x, level.values)
+                                          : EncodePackedPlane(codes->packed, PackedBits(codec), level.values);
+  return EncodedPlane{coded.is_f16 ? ElementType::kF16 : block::PlaneType(codec), std::move(coded.bytes),
+                      std::move(coded.exceptions)};
+}
+
+// One per level; none where planes are floats.
+absl::StatusOr<std::vector<EncodedPlane>> EncodePlanes(const FeatureRecord& record, Codec codec,
+                                                       const FeatureProfile* profile) {
+  std::vector<EncodedPlane> planes;
+  if (block::IsFloat(block::PlaneType(codec))) return planes;
   for (const LevelFeatures& level : record.levels) {
-    const I8xChannels* const channels = profile == nullptr ? nullptr : profile->FindI8x(level.level);
-    if (channels == nullptr || profile->width() != level.width) {
-      return Refused("codec i8x needs a profile with level ", level.level, " of width ", level.width,
-                     profile == nullptr ? std::string("; none is given")
-                                        : absl::StrCat("; not so is ", profile->digest().Hex()));
-    }
-    const auto bad = std::ranges::find_if_not(level.values,
-                                              [](float value) { return std::abs(value) <= kLargestFeature; });
-    if (bad != level.values.end()) {
-      const size_t at = static_cast<size_t>(bad - level.values.begin());
-      return Refused("level ", level.level, ", token ", record.tokens[at / level.width], ", channel ",
-                     at % level.width, ": ", *bad,
-                     std::isfinite(*bad) ? absl::StrCat(" is beyond ", kLargestFeature, ", the range of i8x")
-                                         : std::string(" is not a finite number"));
-    }
-    planes.push_back(EncodeI8xPlane(*channels, level.values));
+    AFTERIMAGE_ASSIGN_OR_RETURN(planes.emplace_back(), NeedsProfile(codec)
+                                                           ? EncodeWithProfile(record, level, codec, profile)
+                                                           : EncodeCodedPlane(level, record.tokens, codec));
   }
   return planes;
 }
@@ -151,10 +195,7 @@ absl::StatusOr<std::vector<I8xPlane>> EncodeI8xPlanes(const FeatureRecord& recor
 absl::StatusOr<std::string> EncodeFeatureBlock(const FeatureRecord& record, Codec codec,
                                                const FeatureProfile* profile) {
   AFTERIMAGE_RETURN_IF_ERROR(CheckRecord(record));
-  std::vector<I8xPlane> i8x;
-  if (codec == Codec::kI8x) {
-    AFTERIMAGE_ASSIGN_OR_RETURN(i8x, EncodeI8xPlanes(record, profile));
-  }
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<EncodedPlane> encoded, EncodePlanes(record, codec, profile));
   const uint32_t num_tokens = record.num_tokens();
   const uint32_t num_patches = record.grid * record.grid;
   const bool has_pixels = !record.pixels.empty();
@@ -183,8 +224,11 @@ absl::StatusOr<std::string> EncodeFeatureBlock(const FeatureRecord& record, Code
                    static_cast<uint32_t>(record.masks.front().size()));
   }
   for (size_t i = 0; i < record.levels.size(); ++i) {
-    const ElementType type = !i8x.empty() && i8x[i].is_f16 ? ElementType::kF16 : block::PlaneType(codec);
-    writer.Declare(SectionKind::kPlane, record.levels[i].level, type, num_tokens, record.levels[i].width);
+    const ElementType type = encoded.empty() ? block::PlaneType(codec) : encoded[i].type;
+    const bool whole = block::RowType(type) != type;
+    writer.Declare(SectionKind::kPlane, record.levels[i].level, type, whole ? 1 : num_tokens,
+                   static_cast<uint32_t>(whole ? encoded[i].bytes.size()
+                                               : block::RowElements(type, record.levels[i].width)));
   }
   for (const LevelFeatures& level : record.levels) {
     writer.Declare(SectionKind::kStatistics, level.level, ElementType::kF32, 2, num_tokens);
@@ -193,8 +237,8 @@ absl::StatusOr<std::string> EncodeFeatureBlock(const FeatureRecord& record, Code
     writer.Declare(SectionKind::kPixels, 0, ElementType::kU8, num_tokens - 1,
                    3 * record.patch_size() * record.patch_size());
   }
-  for (size_t i = 0; i < i8x.size(); ++i) {
-    writer.DeclareExceptions(record.levels[i].level, i8x[i].exceptions);
+  for (size_t i = 0; i < encoded.size(); ++i) {
+    writer.DeclareExceptions(record.levels[i].level, encoded[i].exceptions);
   }
   writer.Allocate();
 
@@ -211,10 +255,10 @@ absl::StatusOr<std::string> EncodeFeatureBlock(const FeatureRecord& record, Code
       target += mask.size() * sizeof(uint16_t);
     }
   }
-  for (const I8xPlane& plane : i8x) fill(plane.bytes);
-  for (size_t i = i8x.size(); i < record.levels.size(); ++i) {
+  for (const EncodedPlane& plane : encoded) fill(plane.bytes);
+  for (size_t i = encoded.size(); i < record.levels.size(); ++i) {
     AFTERIMAGE_RETURN_IF_ERROR(
-        EncodePlane(record.levels[i], record.tokens, codec, writer.section(section++)));
+        EncodeFloatPlane(record.levels[i], record.tokens, codec, writer.section(section++)));
   }
   for (const LevelFeatures& level : record.levels) {
     uint8_t* const target = writer.section(section++);

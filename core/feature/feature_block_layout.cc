@@ -18,7 +18,7 @@ size_t Writer::Declare(SectionKind kind, uint32_t level, ElementType type, uint3
   return entries_.size() - 1;
 }
 
-void Writer::DeclareExceptions(uint32_t level, const std::vector<I8xException>& exceptions) {
+void Writer::DeclareExceptions(uint32_t level, const std::vector<PlaneException>& exceptions) {
   if (exceptions.empty()) return;
   Declare(SectionKind::kExceptions, level, ElementType::kException, 1,
           static_cast<uint32_t>(exceptions.size()));

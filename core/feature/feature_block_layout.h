@@ -12,8 +12,9 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/bytes.h"
 #include "core/base/digest.h"
+#include "core/feature/coded_plane.h"
 #include "core/feature/feature_spec.h"
-#include "core/feature/i8x.h"
+#include "core/feature/packed_codes.h"
 #include "core/view/view.h"
 
 namespace afterimage::block {
@@ -47,6 +48,8 @@ inline constexpr uint32_t kMaxGrid = 255;
 inline constexpr uint32_t kMaxViewSize = 1 << 16;
 inline constexpr uint32_t kMaxColumns = 1 << 24;
 inline constexpr uint32_t kMaxMasks = 1 << 12;
+inline constexpr uint64_t kMaxEzqValues =
+    1 << 24;  // of a plane: what its decoder allocates does not follow from its bytes
 inline constexpr uint32_t kMaxLevel = 0xffff;
 inline constexpr uint32_t kMaxReasonBytes = 4096;
 
@@ -67,7 +70,7 @@ enum class SectionKind : uint16_t {
   kStatistics = 5,
   kPixels = 6,
   kReason = 7,
-  kExceptions = 8,  // of a plane in kI8: I8xException, ascending by position
+  kExceptions = 8,  // of a plane that HasExceptions: PlaneException, ascending by position
 };
 
 enum class ElementType : uint8_t {
@@ -77,7 +80,13 @@ enum class ElementType : uint8_t {
   kU8 = 4,
   kBf16 = 5,
   kI8 = 6,
-  kException = 7
+  kException = 7,
+  kPacked4 = 8,  // rows of packed_codes.h, byte by byte
+  kPacked5 = 9,
+  kPacked6 = 10,
+  kCodedF16 = 11,  // one row: a whole plane of lossless16.h
+  kCodedBf16 = 12,
+  kEzq = 13,  // one row: a whole plane of ezq.h
 };
 
 inline constexpr uint16_t Code(SectionKind kind) { return static_cast<uint16_t>(kind); }
@@ -92,14 +101,43 @@ inline constexpr size_t ElementBytes(ElementType type) {
       return 2;
     case ElementType::kU8:
     case ElementType::kI8:
+    case ElementType::kPacked4:
+    case ElementType::kPacked5:
+    case ElementType::kPacked6:
+    case ElementType::kCodedF16:
+    case ElementType::kCodedBf16:
+    case ElementType::kEzq:
       return 1;
     case ElementType::kException:
-      return sizeof(I8xException);
+      return sizeof(PlaneException);
   }
   return 0;
 }
 
-// Of a plane of this codec. In a block of i8x a plane with too many exceptions is kF16 instead.
+// Bits of a packed type's codes; 0 for the others.
+inline constexpr int PackedBits(ElementType type) {
+  return type == ElementType::kPacked4   ? 4
+         : type == ElementType::kPacked5 ? 5
+         : type == ElementType::kPacked6 ? 6
+                                         : 0;
+}
+inline constexpr bool HasExceptions(ElementType type) {
+  return type == ElementType::kI8 || type == ElementType::kEzq || PackedBits(type) != 0;
+}
+// What a whole plane of coded bytes is decoded to; else the type itself.
+inline constexpr ElementType RowType(ElementType type) {
+  if (type == ElementType::kEzq) return ElementType::kI8;
+  return type == ElementType::kCodedF16    ? ElementType::kF16
+         : type == ElementType::kCodedBf16 ? ElementType::kBf16
+                                           : type;
+}
+// Of a row of `width` values, in elements. Not for coded planes.
+inline size_t RowElements(ElementType type, size_t width) {
+  return PackedBits(type) == 0 ? width : PackedRowBytes(PackedBits(type), width);
+}
+
+// Of a plane of this codec. In a block of a codec with exceptions a plane with too many of them is kF16
+// instead.
 inline constexpr ElementType PlaneType(Codec codec) {
   switch (codec) {
     case Codec::kF32:
@@ -110,6 +148,22 @@ inline constexpr ElementType PlaneType(Codec codec) {
       return ElementType::kBf16;
     case Codec::kI8x:
       return ElementType::kI8;
+    case Codec::kI6x:
+      return ElementType::kPacked6;
+    case Codec::kI5x:
+      return ElementType::kPacked5;
+    case Codec::kI4x:
+      return ElementType::kPacked4;
+    case Codec::kLossless16:
+      return ElementType::kCodedF16;
+    case Codec::kLosslessBf16:
+      return ElementType::kCodedBf16;
+    case Codec::kEzq32:
+    case Codec::kEzq16:
+    case Codec::kEzq8:
+    case Codec::kEzq4:
+    case Codec::kEzq2:
+      return ElementType::kEzq;
   }
   return ElementType::kF32;
 }
@@ -151,7 +205,7 @@ class Writer {
   size_t Declare(SectionKind kind, uint32_t level, ElementType type, uint32_t rows, uint32_t columns);
   // The exceptions of a plane; no section where there are none. They are copied in by Allocate, so that the
   // caller fills the other sections only: declare them last.
-  void DeclareExceptions(uint32_t level, const std::vector<I8xException>& exceptions);
+  void DeclareExceptions(uint32_t level, const std::vector<PlaneException>& exceptions);
   void Allocate();
   uint8_t* section(size_t index);
   // Computes all checksums. `original`: the record digest of the record that this is a part of; null for a
@@ -167,7 +221,7 @@ class Writer {
     uint32_t columns;
     size_t offset = 0;
     size_t length = 0;
-    const I8xException* exceptions = nullptr;  // null: the caller fills it
+    const PlaneException* exceptions = nullptr;  // null: the caller fills it
   };
 
   std::vector<Entry> entries_;

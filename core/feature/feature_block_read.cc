@@ -1,11 +1,14 @@
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/feature/ezq.h"
 #include "core/feature/feature_block.h"
 #include "core/feature/feature_block_layout.h"
+#include "core/feature/lossless16.h"
 #include "core/feature/plane_reader.h"
 
 // Reading out of blocks whose header and section table feature_block.cc has accepted.
@@ -108,7 +111,7 @@ absl::StatusOr<std::vector<uint16_t>> FeatureBlock::Mask(uint32_t index) const {
 }
 
 uint32_t FeatureBlock::num_fallback_planes() const {
-  if (codec_ != Codec::kI8x) return 0;
+  if (!NeedsProfile(codec_)) return 0;
   return static_cast<uint32_t>(std::ranges::count_if(sections_, [](const Section& section) {
     return section.kind == Code(SectionKind::kPlane) &&
            section.type == static_cast<uint8_t>(ElementType::kF16);
@@ -124,35 +127,61 @@ uint64_t FeatureBlock::LevelBytes(uint32_t level) const {
   return bytes;
 }
 
-absl::StatusOr<const I8xChannels*> FeatureBlock::ChannelsOf(uint32_t level) const {
+absl::StatusOr<const LevelCodes*> FeatureBlock::CodesOf(uint32_t level) const {
   const auto refuse = [&](const auto&... why) {
     return absl::FailedPreconditionError(absl::StrCat(
         "feature block: level ", level, " is coded with profile ", profile_digest_.Hex(), ", ", why...));
   };
   if (profile_ == nullptr) return refuse("and no profile was given");
   if (profile_->digest() != profile_digest_) return refuse("the profile given is ", profile_->digest().Hex());
-  const I8xChannels* const channels = profile_->FindI8x(level);
-  if (channels == nullptr || profile_->width() != width_)
+  const LevelCodes* const codes = profile_->FindCodes(level);
+  if (codes == nullptr || profile_->width() != width_)
     return refuse("which has no such level of width ", width_);
-  return channels;
+  return codes;
 }
 
 absl::StatusOr<block::PlaneReader> FeatureBlock::OpenPlane(uint32_t level, bool decodes) const {
   const Section* const section = FindLevel(Code(SectionKind::kPlane), level);
   if (section == nullptr) return absl::NotFoundError(absl::StrCat("level ", level, " is not in the block"));
   const ElementType type = static_cast<ElementType>(section->type);
-  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan rows, Verified(*section));
-  if (type != ElementType::kI8) return block::PlaneReader(type, width_, rows, {}, nullptr);
-  const I8xChannels* channels = nullptr;
+  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*section));
+  if (type == ElementType::kEzq) return OpenEzqPlane(level, bytes, decodes);
+  if (const ElementType row_type = block::RowType(type); row_type != type) {
+    if (!decodes) return block::PlaneReader(type, width_, bytes);
+    const size_t size = size_t{num_tokens_} * width_ * block::ElementBytes(row_type);  // PlaneFits bounds it
+    std::shared_ptr<uint8_t[]> plane(new uint8_t[size]);
+    AFTERIMAGE_RETURN_IF_ERROR(DecodeLossless16(bytes, {plane.get(), size}));
+    return block::PlaneReader(row_type, width_, {plane.get(), size}, {}, {}, plane);
+  }
+  if (!block::HasExceptions(type)) return block::PlaneReader(type, width_, bytes);
+  block::PlaneScales scales;
   if (decodes) {
-    AFTERIMAGE_ASSIGN_OR_RETURN(channels, ChannelsOf(level));
+    AFTERIMAGE_ASSIGN_OR_RETURN(const LevelCodes* const codes, CodesOf(level));
+    scales = {&codes->i8x, &codes->packed};
   }
-  ByteSpan exceptions;
-  if (const Section* const of_plane = FindLevel(Code(SectionKind::kExceptions), level); of_plane != nullptr) {
-    AFTERIMAGE_ASSIGN_OR_RETURN(exceptions, Verified(*of_plane));
-    AFTERIMAGE_RETURN_IF_ERROR(block::PlaneReader::CheckExceptions(exceptions, rows.size()));
-  }
-  return block::PlaneReader(type, width_, rows, exceptions, channels);
+  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan exceptions, ExceptionsOf(level));
+  return block::PlaneReader(type, width_, bytes, exceptions, scales);
+}
+
+absl::StatusOr<ByteSpan> FeatureBlock::ExceptionsOf(uint32_t level) const {
+  const Section* const section = FindLevel(Code(SectionKind::kExceptions), level);
+  if (section == nullptr) return ByteSpan();
+  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan exceptions, Verified(*section));
+  AFTERIMAGE_RETURN_IF_ERROR(block::PlaneReader::CheckExceptions(exceptions, uint64_t{num_tokens_} * width_));
+  return exceptions;
+}
+
+absl::StatusOr<block::PlaneReader> FeatureBlock::OpenEzqPlane(uint32_t level, ByteSpan bytes,
+                                                              bool decodes) const {
+  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan exceptions, ExceptionsOf(level));
+  if (!decodes) return block::PlaneReader(ElementType::kEzq, width_, bytes, exceptions);
+  AFTERIMAGE_ASSIGN_OR_RETURN(const LevelCodes* const codes, CodesOf(level));
+  const size_t count = size_t{num_tokens_} * width_;  // bounded by kMaxEzqValues
+  std::shared_ptr<uint8_t[]> plane(new uint8_t[count]);
+  const uint32_t grid = num_tokens_ == grid_ * grid_ + 1 && !is_mask_order_ ? grid_ : 0;
+  AFTERIMAGE_RETURN_IF_ERROR(DecodeEzq(width_, grid, bytes, {plane.get(), count}));
+  return block::PlaneReader(ElementType::kI8, width_, {plane.get(), count}, exceptions,
+                            {&codes->ezq[EzqIndex(codec_)], nullptr}, plane);
 }
 
 absl::Status FeatureBlock::ReadLevel(uint32_t level, std::span<const uint16_t> rows,

@@ -45,7 +45,7 @@ class BlockSelector {
     uint32_t level = 0;
     block::PlaneReader reader;
     ElementType type = ElementType::kF32;
-    std::vector<I8xException> exceptions;  // of its rows
+    std::vector<PlaneException> exceptions;  // of its rows
   };
 
   size_t SourceRow(size_t row) const { return of_mask() ? rows_[row] : row; }
@@ -84,7 +84,7 @@ absl::Status BlockSelector::Resolve() {
   }
   switch (selection_.encoding) {
     case Selection::Encoding::kStored:
-      codec_ = block_.codec_;
+      codec_ = of_mask() ? RowCodec(block_.codec_) : block_.codec_;
       break;
     case Selection::Encoding::kF32:
       codec_ = Codec::kF32;
@@ -132,7 +132,7 @@ absl::Status BlockSelector::OpenPlanes() {
                                 block_.OpenPlane(level, /*decodes=*/!as_stored));
     Plane& plane = planes_.emplace_back(Plane{level, reader, reader.type(), {}});
     if (!as_stored) plane.type = block::PlaneType(codec_);
-    if (plane.type != ElementType::kI8) continue;
+    if (!block::HasExceptions(plane.type)) continue;
     for (size_t row = 0; row < num_rows(); ++row)
       reader.AppendExceptions(SourceRow(row), row, plane.exceptions);
   }
@@ -168,7 +168,13 @@ absl::StatusOr<std::string> BlockSelector::Cut() {
       writer.Declare(SectionKind::kMasks, 0, ElementType::kU16, masks->rows, masks->columns);
   }
   for (const Plane& plane : planes_) {
-    writer.Declare(SectionKind::kPlane, plane.level, plane.type, num_rows(), block_.width_);
+    if (block::RowType(plane.type) != plane.type) {
+      writer.Declare(SectionKind::kPlane, plane.level, plane.type, 1,
+                     static_cast<uint32_t>(plane.reader.bytes().size()));
+    } else {
+      writer.Declare(SectionKind::kPlane, plane.level, plane.type, num_rows(),
+                     static_cast<uint32_t>(block::RowElements(plane.type, block_.width_)));
+    }
   }
   for (const uint32_t level : levels_)
     writer.Declare(SectionKind::kStatistics, level, ElementType::kF32, 2, num_rows());
@@ -204,7 +210,11 @@ absl::Status BlockSelector::CopyWhole(const Section& section, uint8_t* target) c
 }
 
 absl::Status BlockSelector::CopyPlane(const Plane& plane, uint8_t* target) const {
-  const size_t row_bytes = block_.width_ * block::ElementBytes(plane.type);
+  if (block::RowType(plane.type) != plane.type) {
+    std::memcpy(target, plane.reader.bytes().data(), plane.reader.bytes().size());
+    return absl::OkStatus();
+  }
+  const size_t row_bytes = block::RowElements(plane.type, block_.width_) * block::ElementBytes(plane.type);
   std::vector<float> values(plane.type == plane.reader.type() ? 0 : block_.width_);
   for (size_t i = 0; i < num_rows(); ++i, target += row_bytes) {
     if (values.empty()) {

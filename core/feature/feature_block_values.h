@@ -10,6 +10,9 @@
 
 namespace afterimage::block {
 
+// The index of the first value that is none or larger than `limit` in magnitude, or the number of values.
+size_t FirstBeyond(std::span<const float> values, float limit);
+
 // True for the types whose values stand alone, each rounded to the nearest.
 inline constexpr bool IsFloat(ElementType type) {
   return type == ElementType::kF32 || type == ElementType::kF16 || type == ElementType::kBf16;

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "core/feature/feature_spec.h"
 #include "core/feature/feature_store.h"
 #include "core/feature/manifest.h"
@@ -47,6 +48,13 @@ struct FailureEntry {
   std::string reason;
 };
 
+// What ClaimChoice answers: either a set, or who is to decide.
+struct ChoiceClaim {
+  std::optional<Digest256> set_id;
+  std::string
+      holder;  // the worker whose lease it is: the caller's own name means that the caller is to decide
+};
+
 // Thread-safe. Every identity is checked: what is returned for a digest has that digest.
 class FeatureCatalog {
  public:
@@ -74,6 +82,16 @@ class FeatureCatalog {
   // NotFound lists what there is. DataLoss: what is held is damaged.
   virtual absl::StatusOr<std::shared_ptr<const FeatureProfile>> GetProfile(const Digest256& digest) = 0;
   virtual absl::StatusOr<std::vector<Digest256>> ListProfiles() = 0;
+
+  // Which set a request stands for, where a codec is asked for by its error: decided by the first worker to
+  // come. Not decided yet: the caller gets a lease on the decision, or has it renewed, unless another worker
+  // holds one. A duration of zero gives a lease back.
+  virtual absl::StatusOr<ChoiceClaim> ClaimChoice(const Digest256& request, const std::string& worker,
+                                                  absl::Duration lease_duration) = 0;
+  // The request stands for this set from now on, and the lease ends. The first decision counts, unless
+  // `replace`: returns the set that counts.
+  virtual absl::StatusOr<Digest256> DecideChoice(const Digest256& request, const Digest256& set_id,
+                                                 bool replace) = 0;
 
   // Readable names. A name stands for one digest; another target for an existing name needs `replace`
   // (AlreadyExists without). Names: [a-z0-9][a-z0-9._-]{0,63}. RemoveName: NotFound when there is no such

@@ -4,8 +4,6 @@
 #include <cmath>
 #include <utility>
 
-#include "core/feature/half.h"
-
 namespace afterimage {
 namespace {
 
@@ -94,10 +92,10 @@ bool HasWideI8x() { return false; }
 namespace {
 
 // False: too many exceptions.
-bool EncodeRows(const I8xChannels& channels, std::span<const float> values, I8xPlane& plane) {
+bool EncodeRows(const I8xChannels& channels, std::span<const float> values, CodedPlane& plane) {
   plane.bytes.resize(values.size());
   plane.exceptions.clear();
-  const size_t max_exceptions = values.size() / kI8xValuesPerException;
+  const size_t max_exceptions = values.size() / kValuesPerException;
   const size_t width = channels.mean.size();
   const bool wide = internal::HasWideI8x();
   size_t num_exceptions = 0;
@@ -125,15 +123,18 @@ I8xChannels::I8xChannels(const std::vector<float>& means, const std::vector<floa
   }
 }
 
-I8xPlane EncodeI8xPlane(const I8xChannels& channels, std::span<const float> values) {
-  I8xPlane plane;
-  if (EncodeRows(channels, values, plane)) return plane;
-  std::vector<uint8_t> halves(values.size() * sizeof(uint16_t));
-  EncodeHalves(values, halves.data());  // cannot fail: the values are small
-  std::vector<float> rounded(values.size());
-  DecodeHalves(halves.data(), rounded);
-  if (EncodeRows(channels, rounded, plane)) return plane;
-  return {.is_f16 = true, .bytes = std::move(halves), .exceptions = {}};
+I8xChannels I8xChannels::WithSteps(const std::vector<float>& mean, std::vector<float> step) {
+  I8xChannels channels;
+  channels.mean = mean;
+  channels.step = std::move(step);
+  for (const float one : channels.step) channels.inverse_step.push_back(1.0f / one);
+  return channels;
+}
+
+CodedPlane EncodeI8xPlane(const I8xChannels& channels, std::span<const float> values) {
+  return EncodeWithExceptions(values, [&](std::span<const float> rows, CodedPlane& plane) {
+    return EncodeRows(channels, rows, plane);
+  });
 }
 
 void DecodeI8xRow(const I8xChannels& channels, const int8_t* row, float* target) {

@@ -6,6 +6,8 @@
 #include <span>
 #include <vector>
 
+#include "core/feature/coded_plane.h"
+
 namespace afterimage {
 
 // Each channel has a mean and a step, from the profile:
@@ -32,27 +34,12 @@ struct I8xChannels {
 
   I8xChannels() = default;
   I8xChannels(const std::vector<float>& mean, const std::vector<float>& sigma);
+  // Steps of another codec with the same arithmetic, at least kI8xSmallestStep.
+  static I8xChannels WithSteps(const std::vector<float>& mean, std::vector<float> step);
 };
 
-struct I8xException {
-  uint32_t position = 0;  // row * width + channel
-  float value = 0;
-
-  bool operator==(const I8xException&) const = default;
-};
-
-struct I8xPlane {
-  bool is_f16 = false;         // too many exceptions: the values as IEEE binary16
-  std::vector<uint8_t> bytes;  // int8 or binary16, one for each value
-  std::vector<I8xException>
-      exceptions;  // ascending by position; at most one in kI8xValuesPerException values
-};
-inline constexpr size_t kI8xValuesPerException = 50;  // 2 %
-
-// `values`: rows of the channels' width, all within kLargestFeature. A plane with too many exceptions is
-// rounded to f16, and stays so if it has too many even then. (Else the next to encode it, who sees the
-// rounded values, might find fewer, and write other bytes.)
-I8xPlane EncodeI8xPlane(const I8xChannels& channels, std::span<const float> values);
+// `values`: rows of the channels' width, all within kLargestFeature.
+CodedPlane EncodeI8xPlane(const I8xChannels& channels, std::span<const float> values);
 // One row, without its exceptions.
 void DecodeI8xRow(const I8xChannels& channels, const int8_t* row, float* target);
 

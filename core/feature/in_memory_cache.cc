@@ -129,6 +129,28 @@ absl::StatusOr<std::vector<Digest256>> InMemoryFeatureCatalog::ListProfiles() {
   return digests;
 }
 
+absl::StatusOr<ChoiceClaim> InMemoryFeatureCatalog::ClaimChoice(const Digest256& request,
+                                                                const std::string& worker,
+                                                                absl::Duration lease_duration) {
+  std::lock_guard lock(mutex_);
+  Choice& choice = choices_[request];
+  if (choice.set_id.has_value()) return ChoiceClaim{choice.set_id, ""};
+  const absl::Time now = options_.clock();
+  if (choice.worker == worker || choice.expires <= now) {
+    choice.worker = worker;
+    choice.expires = now + lease_duration;
+  }
+  return ChoiceClaim{std::nullopt, choice.worker};
+}
+
+absl::StatusOr<Digest256> InMemoryFeatureCatalog::DecideChoice(const Digest256& request,
+                                                               const Digest256& set_id, bool replace) {
+  std::lock_guard lock(mutex_);
+  Choice& choice = choices_[request];
+  if (!choice.set_id.has_value() || replace) choice = Choice{set_id, "", absl::InfinitePast()};
+  return *choice.set_id;
+}
+
 absl::Status InMemoryFeatureCatalog::SetName(const std::string& name, const Digest256& target, bool replace) {
   AFTERIMAGE_RETURN_IF_ERROR(ValidateName(name));
   std::lock_guard lock(mutex_);

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,11 @@ class InMemoryFeatureCatalog : public FeatureCatalog {
   absl::StatusOr<std::shared_ptr<const FeatureProfile>> GetProfile(const Digest256& digest) override;
   absl::StatusOr<std::vector<Digest256>> ListProfiles() override;
 
+  absl::StatusOr<ChoiceClaim> ClaimChoice(const Digest256& request, const std::string& worker,
+                                          absl::Duration lease_duration) override;
+  absl::StatusOr<Digest256> DecideChoice(const Digest256& request, const Digest256& set_id,
+                                         bool replace) override;
+
   absl::Status SetName(const std::string& name, const Digest256& target, bool replace) override;
   absl::Status RemoveName(const std::string& name) override;
   absl::StatusOr<std::map<std::string, Digest256>> ListNames() override;
@@ -65,6 +71,12 @@ class InMemoryFeatureCatalog : public FeatureCatalog {
   std::shared_ptr<std::mutex> manifests_mutex_;
   std::map<Digest256, LabelTable> labels_;
   std::map<Digest256, std::shared_ptr<const FeatureProfile>> profiles_;
+  struct Choice {
+    std::optional<Digest256> set_id;
+    std::string worker;
+    absl::Time expires = absl::InfinitePast();
+  };
+  std::map<Digest256, Choice> choices_;
   std::map<std::string, Digest256> names_;
 };
 

@@ -130,10 +130,7 @@ SetSummary InMemorySet::Summary() {
     summary.num_view_seeds = std::max(summary.num_view_seeds, unit.seed_end);
     const auto [entry, is_new] = workers.try_emplace(
         {metadata.device, metadata.library_versions, metadata.num_threads, metadata.micro_batch}, metadata);
-    if (!is_new) {
-      entry->second.num_records += metadata.num_records;
-      entry->second.num_failed += metadata.num_failed;
-    }
+    if (!is_new) entry->second.AddCounts(metadata);
   }
   summary.manifests.assign(manifests.begin(), manifests.end());
   for (auto& [key, metadata] : workers) summary.workers.push_back(std::move(metadata));

@@ -9,13 +9,13 @@
 namespace afterimage::block {
 namespace {
 
-static_assert(sizeof(I8xException) == 8, "exceptions are stored as they lie in memory");
+static_assert(sizeof(PlaneException) == 8, "exceptions are stored as they lie in memory");
 
 }  // namespace
 
 absl::Status PlaneReader::CheckExceptions(ByteSpan exceptions, uint64_t num_values) {
   uint64_t lowest = 0;
-  for (size_t at = 0; at < exceptions.size(); at += sizeof(I8xException)) {
+  for (size_t at = 0; at < exceptions.size(); at += sizeof(PlaneException)) {
     const uint32_t position = LoadLittleEndian<uint32_t>(exceptions.data() + at);
     const float value = LoadLittleEndian<float>(exceptions.data() + at + sizeof(position));
     if (position < lowest || position >= num_values || !(std::abs(value) <= kLargestFeature)) {
@@ -27,37 +27,41 @@ absl::Status PlaneReader::CheckExceptions(ByteSpan exceptions, uint64_t num_valu
 }
 
 ByteSpan PlaneReader::RowBytes(size_t row) const {
-  const size_t row_bytes = width_ * ElementBytes(type_);
+  const size_t row_bytes = RowElements(type_, width_) * ElementBytes(type_);
   return rows_.subspan(row * row_bytes, row_bytes);
 }
 
 void PlaneReader::ReadRow(size_t row, std::span<float> target) const {
   const ByteSpan source = RowBytes(row);
-  if (type_ != ElementType::kI8) return DecodeFloats(type_, source.data(), target);
-  DecodeI8xRow(*channels_, reinterpret_cast<const int8_t*>(source.data()), target.data());
+  if (IsFloat(type_)) return DecodeFloats(type_, source.data(), target);
+  if (type_ == ElementType::kI8) {
+    DecodeI8xRow(*scales_.i8x, reinterpret_cast<const int8_t*>(source.data()), target.data());
+  } else {
+    DecodePackedRow(*scales_.packed, PackedBits(type_), source.data(), target.data());
+  }
   const Range range = ExceptionsOf(row);
   for (size_t i = range.begin; i < range.end; ++i) {
-    const I8xException exception = ExceptionAt(i);
+    const PlaneException exception = ExceptionAt(i);
     target[exception.position - row * width_] = exception.value;
   }
 }
 
-void PlaneReader::AppendExceptions(size_t row, size_t target_row, std::vector<I8xException>& target) const {
+void PlaneReader::AppendExceptions(size_t row, size_t target_row, std::vector<PlaneException>& target) const {
   const Range range = ExceptionsOf(row);
   for (size_t i = range.begin; i < range.end; ++i) {
-    const I8xException exception = ExceptionAt(i);
+    const PlaneException exception = ExceptionAt(i);
     const size_t channel = exception.position - row * width_;
     target.push_back({static_cast<uint32_t>(target_row * width_ + channel), exception.value});
   }
 }
 
-I8xException PlaneReader::ExceptionAt(size_t index) const {
-  return LoadLittleEndian<I8xException>(exceptions_.data() + index * sizeof(I8xException));
+PlaneException PlaneReader::ExceptionAt(size_t index) const {
+  return LoadLittleEndian<PlaneException>(exceptions_.data() + index * sizeof(PlaneException));
 }
 
 // They are sorted: two binary searches.
 PlaneReader::Range PlaneReader::ExceptionsOf(size_t row) const {
-  const size_t count = exceptions_.size() / sizeof(I8xException);
+  const size_t count = exceptions_.size() / sizeof(PlaneException);
   const auto first_from = [&](size_t low, uint64_t position) {
     size_t high = count;
     while (low < high) {
@@ -70,6 +74,7 @@ PlaneReader::Range PlaneReader::ExceptionsOf(size_t row) const {
     }
     return low;
   };
+  if (count == 0) return {};
   const size_t begin = first_from(0, uint64_t{row} * width_);
   return {begin, first_from(begin, (uint64_t{row} + 1) * width_)};
 }

@@ -2,24 +2,37 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "core/base/bytes.h"
 #include "core/feature/feature_block_layout.h"
-#include "core/feature/i8x.h"
+#include "core/feature/profile.h"
 
 namespace afterimage::block {
 
-// Over bytes that have been verified and that outlive it. Thread-safe.
+// What values are decoded with: int8 with their steps, packed ones with theirs.
+struct PlaneScales {
+  const I8xChannels* i8x = nullptr;
+  const PackedChannels* packed = nullptr;
+};
+
+// Over bytes that have been verified and that outlive it, or that it owns. Thread-safe.
 class PlaneReader {
  public:
-  // `exceptions`: as CheckExceptions has accepted them; empty for other types than kI8. `channels`: null
-  // unless the type is kI8 and ReadRow is called.
-  PlaneReader(ElementType type, uint32_t width, ByteSpan rows, ByteSpan exceptions,
-              const I8xChannels* channels)
-      : type_(type), width_(width), rows_(rows), exceptions_(exceptions), channels_(channels) {}
+  // `exceptions`: as CheckExceptions has accepted them; empty for types without. `scales`: none unless the
+  // type has exceptions and ReadRow is called. `owned`: keeps `rows` alive where the block does not.
+  PlaneReader(ElementType type, uint32_t width, ByteSpan rows, ByteSpan exceptions = {},
+              PlaneScales scales = {}, std::shared_ptr<const uint8_t[]> owned = nullptr)
+      : type_(type),
+        width_(width),
+        rows_(rows),
+        exceptions_(exceptions),
+        scales_(scales),
+        owned_(std::move(owned)) {}
 
   // DataLoss: positions not ascending or not below `num_values`, a value that is not finite or beyond
   // kLargestFeature.
@@ -32,21 +45,22 @@ class PlaneReader {
   // Decoded into `width` floats.
   void ReadRow(size_t row, std::span<float> target) const;
   // Those of this row, with positions as if it were row `target_row`, appended.
-  void AppendExceptions(size_t row, size_t target_row, std::vector<I8xException>& target) const;
+  void AppendExceptions(size_t row, size_t target_row, std::vector<PlaneException>& target) const;
 
  private:
   struct Range {
     size_t begin = 0;
     size_t end = 0;
   };
-  I8xException ExceptionAt(size_t index) const;
+  PlaneException ExceptionAt(size_t index) const;
   Range ExceptionsOf(size_t row) const;
 
   ElementType type_;
   uint32_t width_;
   ByteSpan rows_;
   ByteSpan exceptions_;
-  const I8xChannels* channels_;
+  PlaneScales scales_;
+  std::shared_ptr<const uint8_t[]> owned_;
 };
 
 }  // namespace afterimage::block

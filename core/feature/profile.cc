@@ -115,7 +115,13 @@ absl::StatusOr<FeatureProfile> FeatureProfile::Create(ProfileContent content) {
   if (absl::Status status = CheckContent(content); !status.ok()) return status;
   FeatureProfile profile;
   profile.digest_ = Sha256(AsBytes(Body(content)));
-  for (const LevelProfile& level : content.levels) profile.i8x_.emplace_back(level.mean, level.sigma);
+  for (const LevelProfile& level : content.levels) {
+    LevelCodes& codes = profile.codes_.emplace_back();
+    codes.i8x = I8xChannels(level.mean, level.sigma);
+    codes.packed = PackedChannels(level.mean, level.sigma);
+    for (const Codec codec : kEzqCodecs)
+      codes.ezq.push_back(EzqChannels(level.mean, level.sigma, EzqStep(codec)));
+  }
   profile.content_ = std::move(content);
   return profile;
 }
@@ -125,9 +131,9 @@ const LevelProfile* FeatureProfile::FindLevel(uint32_t level) const {
   return found != content_.levels.end() && found->level == level ? &*found : nullptr;
 }
 
-const I8xChannels* FeatureProfile::FindI8x(uint32_t level) const {
+const LevelCodes* FeatureProfile::FindCodes(uint32_t level) const {
   const LevelProfile* const found = FindLevel(level);
-  return found == nullptr ? nullptr : &i8x_[static_cast<size_t>(found - content_.levels.data())];
+  return found == nullptr ? nullptr : &codes_[static_cast<size_t>(found - content_.levels.data())];
 }
 
 std::string FeatureProfile::Serialize() const {

@@ -8,7 +8,9 @@
 #include "absl/status/statusor.h"
 #include "core/base/bytes.h"
 #include "core/base/digest.h"
+#include "core/feature/ezq.h"
 #include "core/feature/i8x.h"
+#include "core/feature/packed_codes.h"
 
 namespace afterimage {
 
@@ -26,6 +28,13 @@ struct LevelProfile {
   std::vector<float> sigma;  // >= 0
 
   bool operator==(const LevelProfile&) const = default;
+};
+
+// Scales of one level, ready for use.
+struct LevelCodes {
+  I8xChannels i8x;
+  PackedChannels packed;         // of i4x, i5x and i6x
+  std::vector<I8xChannels> ezq;  // one per codec, as EzqIndex has it
 };
 
 struct ProfileContent {
@@ -52,8 +61,8 @@ class FeatureProfile {
   uint32_t width() const { return content_.width; }
   // Null: not a level of the profile.
   const LevelProfile* FindLevel(uint32_t level) const;
-  // What i8x makes of it, computed once.
-  const I8xChannels* FindI8x(uint32_t level) const;
+  // What the codecs make of it, computed once.
+  const LevelCodes* FindCodes(uint32_t level) const;
 
   // The bytes of profiles/<digest> (docs/profile_format.md). The digest is the SHA-256 of all but the last 32
   // of them, which hold it.
@@ -63,7 +72,7 @@ class FeatureProfile {
 
  private:
   ProfileContent content_;
-  std::vector<I8xChannels> i8x_;  // parallel to content_.levels
+  std::vector<LevelCodes> codes_;  // parallel to content_.levels
   Digest256 digest_;
 };
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/feature/feature_block_values.h"
 
 namespace afterimage {
 namespace {
@@ -15,13 +16,6 @@ constexpr double kScale = 65536.0;  // 2^16
 const LevelFeatures* FindLevel(const FeatureRecord& record, uint32_t level) {
   const auto found = std::ranges::find(record.levels, level, &LevelFeatures::level);
   return found == record.levels.end() ? nullptr : &*found;
-}
-
-// The index of the first value that is NaN or too large, or the number of values.
-size_t FirstBeyond(const std::vector<float>& values) {
-  return static_cast<size_t>(
-      std::ranges::find_if_not(values, [](float value) { return std::abs(value) <= kLargestFeature; }) -
-      values.begin());
 }
 
 // To the nearest multiple of 2^-16, halves away from zero. At most 2^24 in magnitude.
@@ -62,7 +56,7 @@ absl::Status ProfileBuilder::Add(const FeatureRecord& record) {
       return absl::InvalidArgumentError(
           absl::StrCat("calibration: the record has no level ", sums.level, " of width ", width_));
     }
-    const size_t bad = FirstBeyond(level->values);
+    const size_t bad = block::FirstBeyond(level->values, kLargestFeature);
     if (bad == level->values.size()) continue;
     return absl::InvalidArgumentError(absl::StrCat("calibration: level ", sums.level, ", token ",
                                                    record.tokens[bad / width_], ", channel ", bad % width_,

@@ -1,9 +1,11 @@
 #include "core/feature/unit_writer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/status_macros.h"
@@ -33,11 +35,33 @@ absl::Status ReadCount(const Json& json, absl::string_view key, Target& target) 
   return absl::OkStatus();
 }
 
+absl::StatusOr<double> ReadDecimal(const Json& json, absl::string_view key) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::string text, TextField(json, key));
+  double value = 0;
+  if (!absl::SimpleAtod(text, &value) || !(value >= 0)) {
+    return absl::InvalidArgumentError(absl::StrCat("\"", key, "\" is ", text));
+  }
+  return value;
+}
+
+absl::StatusOr<SampledError> ErrorFromJson(const Json& json) {
+  if (!json.is_object()) return absl::InvalidArgumentError("an error is no object");
+  AFTERIMAGE_RETURN_IF_ERROR(
+      RefuseUnknownKeys(json, {"largest", "level", "num_records", "num_values", "square_sum"}));
+  SampledError error;
+  AFTERIMAGE_RETURN_IF_ERROR(ReadCount(json, "level", error.level));
+  AFTERIMAGE_RETURN_IF_ERROR(ReadCount(json, "num_records", error.num_records));
+  AFTERIMAGE_RETURN_IF_ERROR(ReadCount(json, "num_values", error.num_values));
+  AFTERIMAGE_ASSIGN_OR_RETURN(error.square_sum, ReadDecimal(json, "square_sum"));
+  AFTERIMAGE_ASSIGN_OR_RETURN(error.largest, ReadDecimal(json, "largest"));
+  return error;
+}
+
 absl::StatusOr<UnitMetadata> ParseMetadata(absl::string_view text) {
   AFTERIMAGE_ASSIGN_OR_RETURN(const Json json, ParseCanonical(text));
   AFTERIMAGE_RETURN_IF_ERROR(
-      RefuseUnknownKeys(json, {"device", "library_versions", "micro_batch", "num_failed", "num_records",
-                               "num_threads", "version", "worker"}));
+      RefuseUnknownKeys(json, {"device", "errors", "library_versions", "micro_batch", "num_failed",
+                               "num_records", "num_threads", "version", "worker"}));
   AFTERIMAGE_ASSIGN_OR_RETURN(const int64_t version, IntegerField(json, "version"));
   if (version != kMetadataVersion) {
     return absl::FailedPreconditionError(
@@ -51,6 +75,12 @@ absl::StatusOr<UnitMetadata> ParseMetadata(absl::string_view text) {
   AFTERIMAGE_RETURN_IF_ERROR(ReadCount(json, "micro_batch", metadata.micro_batch));
   AFTERIMAGE_RETURN_IF_ERROR(ReadCount(json, "num_records", metadata.num_records));
   AFTERIMAGE_RETURN_IF_ERROR(ReadCount(json, "num_failed", metadata.num_failed));
+  const auto errors = json.find("errors");
+  if (errors == json.end()) return metadata;
+  if (!errors->is_array()) return absl::InvalidArgumentError("\"errors\" is no list");
+  for (const Json& entry : *errors) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(metadata.errors.emplace_back(), ErrorFromJson(entry));
+  }
   return metadata;
 }
 
@@ -100,13 +130,44 @@ absl::Status CheckBlockOfSet(const SetDescription& description, const FeatureBlo
 
 }  // namespace
 
+double SampledError::Rmse() const {
+  return num_values == 0 ? 0 : std::sqrt(square_sum / static_cast<double>(num_values));
+}
+
+void AddErrors(const std::vector<SampledError>& more, std::vector<SampledError>& sum) {
+  for (const SampledError& error : more) {
+    const auto at = std::ranges::lower_bound(sum, error.level, {}, &SampledError::level);
+    if (at == sum.end() || at->level != error.level) {
+      sum.insert(at, error);
+      continue;
+    }
+    at->num_records += error.num_records;
+    at->num_values += error.num_values;
+    at->square_sum += error.square_sum;
+    at->largest = std::max(at->largest, error.largest);
+  }
+}
+
+void UnitMetadata::AddCounts(const UnitMetadata& other) {
+  num_records += other.num_records;
+  num_failed += other.num_failed;
+  AddErrors(other.errors, errors);
+}
+
 std::string UnitMetadata::Serialize() const {
-  const Json json = {
+  Json json = {
       {"device", PrintableAscii(device)}, {"library_versions", PrintableAscii(library_versions)},
       {"micro_batch", micro_batch},       {"num_failed", num_failed},
       {"num_records", num_records},       {"num_threads", num_threads},
       {"version", kMetadataVersion},      {"worker", PrintableAscii(worker)},
   };
+  for (const SampledError& error : errors) {
+    json["errors"].push_back({{"largest", DecimalText(error.largest)},
+                              {"level", error.level},
+                              {"num_records", error.num_records},
+                              {"num_values", error.num_values},
+                              {"square_sum", DecimalText(error.square_sum)}});
+  }
   return CanonicalText(json).value();
 }
 

@@ -15,6 +15,20 @@
 namespace afterimage {
 
 // Kept with the unit; `info` shows a mix.
+// What coding lost at one level, measured on some of the records while they were encoded.
+struct SampledError {
+  uint32_t level = 0;
+  uint64_t num_records = 0;
+  uint64_t num_values = 0;
+  double square_sum = 0;  // of the errors
+  double largest = 0;     // error, in magnitude
+
+  double Rmse() const;
+  bool operator==(const SampledError&) const = default;
+};
+// Level by level; `sum` is ascending by level.
+void AddErrors(const std::vector<SampledError>& more, std::vector<SampledError>& sum);
+
 struct UnitMetadata {
   std::string worker;
   std::string device;            // "cpu: AMD EPYC …", "cuda: H100"
@@ -23,7 +37,10 @@ struct UnitMetadata {
   uint32_t micro_batch = 0;
   uint64_t num_records = 0;
   uint64_t num_failed = 0;
+  std::vector<SampledError> errors;  // ascending by level; empty: not measured
 
+  // Counts and errors of another unit that the same kind of worker made.
+  void AddCounts(const UnitMetadata& other);
   std::string Serialize() const;  // canonical JSON text
   static absl::StatusOr<UnitMetadata> Parse(absl::string_view text);
 };

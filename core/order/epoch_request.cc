@@ -57,7 +57,7 @@ uint64_t LargestFrameBytes(const SetDescription& description, const Selection& s
     rows = std::min<uint64_t>(rows, 1 + uint64_t{set.mask.num_visible} * set.mask.num_masks);
     if (selection.tokens == Selection::Tokens::kMask) rows = 1 + uint64_t{set.mask.num_visible};
   }
-  // Of i8x a plane may be f16 instead.
+  // Of a codec with exceptions a plane may be f16 instead, and f16 is what travels of coded planes for a mask.
   uint64_t value_bytes = set.codec == Codec::kF32 ? 4 : 2;
   if (selection.encoding == Selection::Encoding::kF32) value_bytes = 4;
   if (selection.encoding == Selection::Encoding::kF16 || selection.encoding == Selection::Encoding::kBf16)
@@ -66,10 +66,10 @@ uint64_t LargestFrameBytes(const SetDescription& description, const Selection& s
   if (selection.no_levels) num_levels = 0;
   // Per row: the values, and mean and inverse deviation.
   uint64_t level_bytes = rows * (geometry.width * value_bytes + 4 + 4);
-  if (set.codec == Codec::kI8x && selection.encoding == Selection::Encoding::kStored) {
+  if (NeedsProfile(set.codec) && selection.encoding == Selection::Encoding::kStored) {
     // All exceptions that a plane may have can lie in the rows of one mask.
-    const uint64_t num_exceptions = uint64_t{geometry.num_tokens()} * geometry.width / kI8xValuesPerException;
-    level_bytes += sizeof(I8xException) * std::min(num_exceptions, rows * geometry.width);
+    const uint64_t num_exceptions = uint64_t{geometry.num_tokens()} * geometry.width / kValuesPerException;
+    level_bytes += sizeof(PlaneException) * std::min(num_exceptions, rows * geometry.width);
   }
   const uint64_t importance_bytes = uint64_t{4} * geometry.num_patches();
   const uint64_t patch_side = geometry.grid == 0 ? 0 : description.feature.view.size / geometry.grid;

@@ -1,5 +1,7 @@
 // Two ranks of one thread each beside one rank of one thread, on the same run (the same batches): images/s,
 // and how much of the all-reduce is hidden behind the backward pass, from the traces that the ranks write.
+// As a control two runs of one rank at the same time that have nothing to do with each other, with half of
+// the batch each: more than their images/s together the machine's two cores do not give.
 //
 //   ranks_benchmark [demo | vit_s] [rounds] [steps of a run] [global batch]
 //
@@ -50,41 +52,25 @@ struct RunFigures {
 
 class RanksRun {
  public:
-  RanksRun(std::string folder, std::vector<std::string> flags, int num_steps)
-      : folder_(std::move(folder)), flags_(std::move(flags)), num_steps_(num_steps) {}
+  RanksRun(std::string folder, std::vector<std::string> flags, int num_steps, int batch)
+      : folder_(std::move(folder)), flags_(std::move(flags)), num_steps_(num_steps), batch_(batch) {}
 
   RunFigures Run(uint32_t num_ranks) {
-    const std::string out = absl::StrCat(folder_, "/run", ++num_runs_);
+    const std::string out = NextFolder();
     const std::string trace = absl::StrCat(out, "-trace");
     const trainer::BoundSocket free_port = Require(trainer::BindTcp(0));
     close(free_port.descriptor);
-    std::vector<std::unique_ptr<testing::ChildProcess>> ranks;
+    Processes ranks;
     for (uint32_t rank = 0; rank < num_ranks; ++rank) {
-      std::vector<std::string> argv = {AFTERIMAGE_BINARY_DIR "/bin/afterimage-train",
-                                       "pretrain",
-                                       "--out",
-                                       out,
-                                       "--steps",
-                                       absl::StrCat(num_steps_),
-                                       "--trace",
-                                       absl::StrCat(trace, ".json"),
-                                       "--trace-steps",
-                                       absl::StrCat(num_steps_),
-                                       "--rank",
-                                       absl::StrCat(rank),
-                                       "--world-size",
-                                       absl::StrCat(num_ranks),
-                                       "--rendezvous",
-                                       absl::StrCat("127.0.0.1:", free_port.port)};
-      argv.insert(argv.end(), flags_.begin(), flags_.end());
-      ranks.push_back(std::make_unique<testing::ChildProcess>(argv));
+      ranks.push_back(
+          Start(out, batch_,
+                {"--trace", absl::StrCat(trace, ".json"), "--trace-steps", absl::StrCat(num_steps_), "--rank",
+                 absl::StrCat(rank), "--world-size", absl::StrCat(num_ranks), "--rendezvous",
+                 absl::StrCat("127.0.0.1:", free_port.port)}));
     }
-    for (const auto& rank : ranks) {
-      const testing::Finished finished = rank->Wait(absl::Minutes(30));
-      if (finished.status != 0) Require(absl::InternalError(finished.Text()));
-    }
+    Wait(ranks);
     RunFigures figures;
-    figures.images_per_second = ReadJson(out + "/summary.json")["images_per_second"].get<double>();
+    figures.images_per_second = Rate(out);
     for (uint32_t rank = 0; rank < num_ranks && num_ranks > 1; ++rank) {
       const Json other = ReadJson(absl::StrCat(trace, ".rank", rank, ".json"))["otherData"];
       figures.hidden_share += other["hidden_share"].get<double>() / num_ranks;
@@ -94,10 +80,50 @@ class RanksRun {
     return figures;
   }
 
+  // Images/s of two runs of half the batch, together.
+  double RunTwoApart() {
+    const std::string folders[] = {NextFolder(), NextFolder()};
+    Processes processes;
+    for (const std::string& out : folders) processes.push_back(Start(out, batch_ / 2, {}));
+    Wait(processes);
+    return Rate(folders[0]) + Rate(folders[1]);
+  }
+
  private:
+  using Processes = std::vector<std::unique_ptr<testing::ChildProcess>>;
+
+  std::string NextFolder() { return absl::StrCat(folder_, "/run", ++num_runs_); }
+
+  std::unique_ptr<testing::ChildProcess> Start(const std::string& out, int batch,
+                                               const std::vector<std::string>& more) const {
+    std::vector<std::string> argv = {AFTERIMAGE_BINARY_DIR "/bin/afterimage-train",
+                                     "pretrain",
+                                     "--out",
+                                     out,
+                                     "--steps",
+                                     absl::StrCat(num_steps_),
+                                     "--batch-size",
+                                     absl::StrCat(batch)};
+    argv.insert(argv.end(), flags_.begin(), flags_.end());
+    argv.insert(argv.end(), more.begin(), more.end());
+    return std::make_unique<testing::ChildProcess>(argv);
+  }
+
+  static void Wait(const Processes& processes) {
+    for (const auto& process : processes) {
+      const testing::Finished finished = process->Wait(absl::Minutes(30));
+      if (finished.status != 0) Require(absl::InternalError(finished.Text()));
+    }
+  }
+
+  static double Rate(const std::string& out) {
+    return ReadJson(out + "/summary.json")["images_per_second"].get<double>();
+  }
+
   const std::string folder_;
   const std::vector<std::string> flags_;
   const int num_steps_;
+  const int batch_;
   int num_runs_ = 0;
 };
 
@@ -107,9 +133,8 @@ int Main(const std::string& name, int num_rounds, int num_steps, int batch) {
   World world = MakeWorld(name, folder.path().string(), name == "demo" ? 8000 : 256);
   const std::string cache = (folder / "cache").string();
   Precompute(world, DescribeSet(world, "visible", "f16"), cache);
-  std::vector<std::string> flags = {"--cache",  cache,  "--batch-size",  absl::StrCat(batch),
-                                    "--epochs", "1000", "--threads",     "1",
-                                    "--lr",     "1e-4", "--image-every", "0"};
+  std::vector<std::string> flags = {"--cache", cache,  "--epochs", "1000",          "--threads",
+                                    "1",       "--lr", "1e-4",     "--image-every", "0"};
   for (const auto& [flag, value] : {std::pair{"--width", world.student.width},
                                     {"--depth", world.student.depth},
                                     {"--heads", world.student.heads}}) {
@@ -117,15 +142,18 @@ int Main(const std::string& name, int num_rounds, int num_steps, int batch) {
   }
   std::printf("%s, batch %d, runs of %d steps\n", name.c_str(), batch, num_steps);
 
-  RanksRun runs(folder.path().string(), flags, num_steps);
+  RanksRun runs(folder.path().string(), flags, num_steps, batch);
   runs.Run(1);
   runs.Run(2);
-  std::vector<double> one, two, hidden, sum, step;
+  std::vector<double> one, two, apart, hidden, sum, step;
   Rounds rounds(num_rounds, /*limit_seconds=*/120, CpuSecondsWithChildren);
   while (rounds.Next()) {
-    for (int turn = 0; turn < 2; ++turn) {
-      if ((rounds.number() + turn) % 2 == 0) {
+    for (int turn = 0; turn < 3; ++turn) {
+      const int side = (rounds.number() + turn) % 3;
+      if (side == 0) {
         one.push_back(runs.Run(1).images_per_second);
+      } else if (side == 1) {
+        apart.push_back(runs.RunTwoApart());
       } else {
         const RunFigures figures = runs.Run(2);
         two.push_back(figures.images_per_second);
@@ -137,9 +165,16 @@ int Main(const std::string& name, int num_rounds, int num_steps, int batch) {
   }
   const std::vector<size_t> counted = rounds.Quietest();
   const PairedResult speed_up = ComparePaired(Select(two, counted), Select(one, counted));
+  const PairedResult ceiling = ComparePaired(Select(apart, counted), Select(one, counted));
+  const PairedResult of_ceiling = ComparePaired(Select(two, counted), Select(apart, counted));
   const double hidden_share = Median(Select(hidden, counted));
   std::printf("one rank of one thread    %8.1f images/s (median)\n", Median(Select(one, counted)));
   std::printf("two ranks of one thread   %8.1f images/s (median)\n", Median(Select(two, counted)));
+  std::printf("two runs of one rank      %8.1f images/s together (median)\n", Median(Select(apart, counted)));
+  std::printf("two runs / one            %.3f, 95 %% interval %.3f to %.3f: what the two cores give\n",
+              ceiling.median_ratio, ceiling.low, ceiling.high);
+  std::printf("two ranks / two runs      %.3f, 95 %% interval %.3f to %.3f\n", of_ceiling.median_ratio,
+              of_ceiling.low, of_ceiling.high);
   std::printf("two / one                 %.3f, 95 %% interval %.3f to %.3f (wanted: at least %.1f)\n",
               speed_up.median_ratio, speed_up.low, speed_up.high, kWantedSpeedUp);
   std::printf(

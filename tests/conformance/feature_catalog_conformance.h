@@ -207,6 +207,36 @@ TEST_P(FeatureCatalogConformance, ASetNeedsItsProfile) {
   AFTERIMAGE_EXPECT_OK(catalog().CreateSet(other));
 }
 
+TEST_P(FeatureCatalogConformance, OneWorkerDecidesARequest) {
+  const Digest256 request = MakeSyntheticManifest(1).digest();
+  const Digest256 set = MakeSyntheticManifest(2).digest();
+  const Digest256 other_set = MakeSyntheticManifest(3).digest();
+  const absl::Duration lease = absl::Seconds(2);
+  const auto claim = [&](const std::string& worker, absl::Duration duration = absl::Seconds(2)) {
+    const absl::StatusOr<ChoiceClaim> claimed = catalog().ClaimChoice(request, worker, duration);
+    EXPECT_THAT(claimed, IsOk());
+    EXPECT_FALSE(claimed->set_id.has_value());
+    return claimed->holder;
+  };
+  EXPECT_EQ(claim("a"), "a");
+  EXPECT_EQ(claim("b"), "a");
+  EXPECT_EQ(claim("a"), "a");                        // renewed
+  EXPECT_EQ(claim("a", absl::ZeroDuration()), "a");  // given back
+  EXPECT_EQ(claim("b"), "b");
+  if (cache_->AdvanceClock(lease + absl::Seconds(1))) {
+    EXPECT_EQ(claim("c"), "c");
+  }
+
+  EXPECT_THAT(catalog().DecideChoice(request, set, false), IsOkAndHolds(set));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const ChoiceClaim decided, catalog().ClaimChoice(request, "d", lease));
+  EXPECT_EQ(decided.set_id, set);
+  EXPECT_THAT(catalog().DecideChoice(request, other_set, false), IsOkAndHolds(set));
+  EXPECT_THAT(catalog().DecideChoice(request, other_set, true), IsOkAndHolds(other_set));
+  cache_->Reopen();
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const ChoiceClaim replaced, catalog().ClaimChoice(request, "d", lease));
+  EXPECT_EQ(replaced.set_id, other_set);
+}
+
 TEST_P(FeatureCatalogConformance, NamesStandForOneDigest) {
   const Digest256 one = MakeSyntheticManifest(1).digest();
   const Digest256 two = MakeSyntheticManifest(2).digest();

@@ -221,8 +221,8 @@ TEST_P(FeatureStoreConformance, TranscodesWhatTravels) {
     const FeatureRecord whole = MakeSyntheticRecord(description, Key(1));
     std::vector<std::pair<Selection::Encoding, Codec>> encodings = {{Selection::Encoding::kF32, Codec::kF32}};
     // Only where nothing is rounded.
-    if (codec != Codec::kI8x) encodings.emplace_back(Selection::Encoding::kF16, Codec::kF16);
-    if (codec == Codec::kBf16) encodings.emplace_back(Selection::Encoding::kBf16, Codec::kBf16);
+    if (!NeedsProfile(codec)) encodings.emplace_back(Selection::Encoding::kF16, Codec::kF16);
+    if (RowCodec(codec) == Codec::kBf16) encodings.emplace_back(Selection::Encoding::kBf16, Codec::kBf16);
     for (const auto& [encoding, travels_as] : encodings) {
       AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const PinnedBytes bytes,
                                       ReadOne(*set.store, Key(1), {.encoding = encoding}));

@@ -39,8 +39,10 @@ void ReadEverything(const FeatureBlock& block, const PinnedBytes& bytes, const F
   const absl::Status decoded = block.ToRecord().status();
   // What is verified can be read, and nothing else; but for a profile of another digest, or a level that it
   // has not.
-  const bool fits = block.codec() != Codec::kI8x || !absl::IsFailedPrecondition(decoded);
-  if (fits && sound != decoded.ok()) std::abort();
+  const bool fits = !NeedsProfile(block.codec()) || !absl::IsFailedPrecondition(decoded);
+  // A coded plane has a second chance to be wrong: when it is decoded.
+  const bool coded = RowCodec(block.codec()) != block.codec();
+  if (fits && (coded ? decoded.ok() && !sound : sound != decoded.ok())) std::abort();
   std::vector<uint16_t> mask = {0};
   if (block.num_masks() > 0) mask = block.Mask(block.num_masks() - 1).value_or(mask);
   for (const Selection::Encoding encoding : {Selection::Encoding::kStored, Selection::Encoding::kF32,

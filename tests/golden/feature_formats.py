@@ -25,8 +25,9 @@ def align(offset):
 
 
 IMPORTANCE, TOKENS, MASKS, PLANE, STATISTICS, PIXELS, REASON, EXCEPTIONS = range(1, 9)
-F32, F16, U16, U8, BF16, I8, EXCEPTION = range(1, 8)
-DTYPE = {F32: "<f4", F16: "<f2", U16: "<u2", U8: "u1", I8: "i1", EXCEPTION: [("position", "<u4"), ("value", "<f4")]}
+F32, F16, U16, U8, BF16, I8, EXCEPTION, PACKED4, PACKED5, PACKED6, CODED_F16, CODED_BF16, EZQ = range(1, 14)
+DTYPE = {F32: "<f4", F16: "<f2", U16: "<u2", U8: "u1", I8: "i1", PACKED4: "u1", PACKED5: "u1", PACKED6: "u1",
+         CODED_F16: "u1", CODED_BF16: "u1", EZQ: "u1", EXCEPTION: [("position", "<u4"), ("value", "<f4")]}
 
 
 def encode(element, array):
@@ -184,6 +185,90 @@ part, _ = block(1, 1 | 2 | 4, 4, geometry, 0x0123456789abcdef, 4, 2, 3, 1, 12, [
     (PLANE, 3, I8, rows[[0, 4, 1]]), (STATISTICS, 3, F32, [[s[t] for t in (0, 4, 1)] for s in statistics]),
     (EXCEPTIONS, 3, EXCEPTION, exceptions)], original=i8x_digest, profile=profile_digest)
 show("kBlockI8xPart", part)
+
+# Codecs i6x, i5x and i4x: 24 channels, of which the 16 widest have bytes of their own; one exception.
+MAGNITUDES = {
+    4: [526, 1589, 2690, 3860, 5146, 6628, 8475, 11193],
+    5: [270, 811, 1357, 1912, 2478, 3060, 3664, 4296, 4964, 5678, 6456, 7321, 8310, 9493, 11023, 13356],
+    6: [137, 411, 685, 961, 1238, 1517, 1798, 2082, 2370, 2661, 2957, 3258, 3565, 3880, 4201, 4532, 4873, 5226, 5592,
+        5973, 6373, 6794, 7240, 7717, 8231, 8793, 9417, 10122, 10946, 11950, 13273, 15336]}
+channel = numpy.arange(24)
+packed_mean, packed_sigma = ((channel % 5) * 0.25 - 0.5).astype(f4), ((channel * 7 % 24 + 1) / 32).astype(f4)
+packed_values = packed_mean + ((numpy.arange(120) * 37 % 101 - 50) / 16).reshape(5, 24).astype(f4) * packed_sigma
+packed_values[4, 5] = 30.5
+packed_profile = b"AFTIPROF" + struct.pack("<IIII", 1, 1, 24, 0) + bytes(range(32)) + struct.pack("<QQI", 3, 15, 3)
+packed_profile_digest = hashlib.sha256(packed_profile + packed_mean.tobytes() + packed_sigma.tobytes()).digest()
+
+
+def packed(bits, values, mean, sigma):
+    width = values.shape[1]
+    scale = numpy.clip(sigma, f4(2**-8), f4(1.5))
+    scaled = (values - mean) * (f4(1) / scale)
+    levels = numpy.array(MAGNITUDES[bits], f4) / f4(4096)
+    index = (numpy.abs(scaled)[..., None] >= (levels[:-1] + levels[1:]) / f4(2)).sum(-1)
+    decoded = numpy.where(scaled < 0, -levels[index], levels[index]).astype(f4) * scale + mean
+    codes = index + numpy.where(scaled < 0, 1 << (bits - 1), 0)
+    wide = numpy.sort(numpy.argsort(-sigma, kind="stable")[:16])
+    step = numpy.clip(sigma * f4(5) / f4(127), f4(2**-10), f4(11 / 32))[wide]
+    q = numpy.rint(numpy.clip((values - mean)[:, wide] * (f4(1) / step), -127, 127)).astype("i1")
+    codes[:, wide] = 0
+    decoded[:, wide] = q.astype(f4) * step + mean[wide]
+    half = (width + 1) // 2
+    low = numpy.zeros((len(values), 2 * half), "u1")
+    low[:, :width] = codes & 15
+    rows = [low[:, :half] | low[:, half:] << 4]
+    if bits > 4:
+        planes, step_bits = (8, 1) if bits == 5 else (4, 2)
+        columns = -(-width // planes)
+        upper = numpy.zeros((len(values), planes * columns), "u1")
+        upper[:, :width] = codes >> 4
+        rows.append(sum(upper[:, k * columns:(k + 1) * columns] << (k * step_bits) for k in range(planes)).astype("u1"))
+    at = numpy.flatnonzero(numpy.abs(values - decoded) > 7 / 16)
+    exceptions = numpy.array([[(p, values.flat[p]) for p in at]], DTYPE[EXCEPTION])
+    return numpy.hstack(rows + [q.view("u1")]), exceptions
+
+
+for bits, codec, element in ((6, 5, PACKED6), (5, 6, PACKED5), (4, 7, PACKED4)):
+    rows, exceptions = packed(bits, packed_values, packed_mean, packed_sigma)
+    assert exceptions.shape[1] == 1
+    data, _ = block(1, 1, codec, geometry, 0x0123456789abcdef, 4, 2, 5, 0, 24, [
+        (IMPORTANCE, 0, F32, importance), (PLANE, 3, element, rows), (STATISTICS, 3, F32, statistics),
+        (EXCEPTIONS, 3, EXCEPTION, exceptions)], profile=packed_profile_digest)
+    show(f"kBlockI{bits}x", data)
+
+def raw_frame(data):
+    return (bytes.fromhex("28b52ffd20") + bytes([len(data)]) + struct.pack("<I", len(data) << 3 | 1)[:3] + data)
+
+
+# Codec ezq16, with the same values: as they are, and predicted from left and up.
+step = numpy.clip(packed_sigma * f4(8) / f4(127), f4(1 / 16), f4(1 / 2))
+scaled = (packed_values - packed_mean) * (f4(1) / step)
+fits = numpy.abs(scaled) < 127.5
+exceptions = numpy.array([[(p, packed_values.flat[p]) for p in numpy.flatnonzero(~fits)]], DTYPE[EXCEPTION])
+assert exceptions.shape[1] == 1
+q = numpy.rint(numpy.where(fits, scaled, 0)).astype("i4")
+predicted = q.copy()
+predicted[2] -= q[1]  # the second patch has a neighbour to the left only,
+predicted[3] -= q[1]  # the third above only,
+predicted[4] -= (q[3] + q[2]) >> 1  # the fourth both
+for name, predictor, codes in (("kBlockEzq16", 0, q), ("kBlockEzq16Predicted", 1, predicted)):
+    coded = bytes([predictor]) + raw_frame((codes & 255).astype("u1").tobytes())
+    data, _ = block(1, 1, 11, geometry, 0x0123456789abcdef, 4, 2, 5, 0, 24, [
+        (IMPORTANCE, 0, F32, importance), (PLANE, 3, EZQ, [list(coded)]), (STATISTICS, 3, F32, statistics),
+        (EXCEPTIONS, 3, EXCEPTION, exceptions)], profile=packed_profile_digest)
+    show(name, data)
+
+# Codecs lossless16 and lossless16-bf16, with a Zstandard frame of one raw block (RFC 8878), which any decoder reads.
+for name, codec, element, bits_of in (("kBlockLossless16", 8, CODED_F16, encode(F16, plane)),
+                                      ("kBlockLosslessBf16", 9, CODED_BF16, encode(BF16, plane))):
+    bits = numpy.frombuffer(bits_of, "<u2").astype("u4")
+    rotated = (bits << 1 | bits >> 15) & 0xffff
+    upper = (rotated >> 8).astype("u1").tobytes()
+    coded = (rotated & 255).astype("u1").tobytes() + raw_frame(upper)
+    data, _ = block(1, 1, codec, geometry, 0x0123456789abcdef, 4, 2, 5, 0, 3, [
+        (IMPORTANCE, 0, F32, importance), (PLANE, 3, element, [list(coded)]), (STATISTICS, 3, F32, statistics),
+        (PIXELS, 0, U8, pixels)])
+    show(name, data)
 
 reason = b"not a JPEG file"
 data, _ = block(2, 0, 0, (0,) * 6, 0, 0, 0, 0, 0, 0, [(REASON, 0, U8, [list(reason)])])

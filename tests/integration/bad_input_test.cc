@@ -69,7 +69,7 @@ TEST_F(BadInputTest, AFolderWithoutAnyPictureThatDecodesIsRefused) {
   WriteUndecodableImages(images_);
   const Finished precompute = PrecomputeOf(images_);
   ExpectOneClearLine(precompute, "afterimage-precompute");
-  EXPECT_THAT(precompute.err, HasSubstr("none of the probed images can be decoded"));
+  EXPECT_THAT(precompute.err, HasSubstr("none of the images to calibrate on can be decoded"));
 }
 
 TEST_F(BadInputTest, AnEmptyFolderAndAnAbsentOneAreNamed) {

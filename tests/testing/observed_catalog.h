@@ -86,6 +86,14 @@ class ObservedCatalog : public FeatureCatalog {
     return catalog_->GetProfile(digest);
   }
   absl::StatusOr<std::vector<Digest256>> ListProfiles() override { return catalog_->ListProfiles(); }
+  absl::StatusOr<ChoiceClaim> ClaimChoice(const Digest256& request, const std::string& worker,
+                                          absl::Duration lease_duration) override {
+    return catalog_->ClaimChoice(request, worker, lease_duration);
+  }
+  absl::StatusOr<Digest256> DecideChoice(const Digest256& request, const Digest256& set_id,
+                                         bool replace) override {
+    return catalog_->DecideChoice(request, set_id, replace);
+  }
   absl::Status SetName(const std::string& name, const Digest256& target, bool replace) override {
     return catalog_->SetName(name, target, replace);
   }

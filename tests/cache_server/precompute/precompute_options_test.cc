@@ -69,8 +69,6 @@ TEST(DescribeSetTest, I8xTakesAProfileOfTheSameFeatures) {
   const uint32_t width = teacher.geometry().width;
   options.codec = "i8x";
   options.profile = "calibrated";
-  EXPECT_THAT(DescribeSet(options, teacher),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("needs --profile")));
   const FeatureProfile good = ProfileOf(f16.set.feature_id, width, {1, 2, 3});
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const SetDescription set, DescribeSet(options, teacher, &good));
   EXPECT_EQ(set.set.codec, Codec::kI8x);
@@ -83,6 +81,26 @@ TEST(DescribeSetTest, I8xTakesAProfileOfTheSameFeatures) {
   const FeatureProfile few = ProfileOf(f16.set.feature_id, width, {3});
   EXPECT_THAT(DescribeSet(options, teacher, &few),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("has no level 1")));
+}
+
+TEST(NamedCodecTest, TheDefaultIsI8xAndLimitsChooseInItsPlace) {
+  PrecomputeOptions options;
+  EXPECT_THAT(NamedCodec(options), IsOkAndHolds(::testing::Optional(Codec::kI8x)));
+  EXPECT_TRUE(NeedsCalibration(options));
+  options.codec = "f16";
+  EXPECT_FALSE(NeedsCalibration(options));
+  options.profile = "p";
+  EXPECT_THAT(NamedCodec(options),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("leave --profile out")));
+  options.codec = "i8x";
+  EXPECT_FALSE(NeedsCalibration(options));
+  options.max_rmse = 0.02;
+  EXPECT_THAT(NamedCodec(options), StatusIs(absl::StatusCode::kInvalidArgument,
+                                            AllOf(HasSubstr("--max-rmse"), HasSubstr("leave --codec out"))));
+  options.codec.clear();
+  options.profile.clear();
+  EXPECT_THAT(NamedCodec(options), IsOkAndHolds(std::nullopt));
+  EXPECT_TRUE(NeedsCalibration(options));
 }
 
 TEST(ParseByteSizeTest, DecimalAndBinaryUnits) {

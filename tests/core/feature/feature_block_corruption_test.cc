@@ -134,7 +134,7 @@ TEST(FeatureBlockCorruptionTest, LyingHeadersAreRefused) {
       {forge().Set<uint8_t>(block::kFlagsAt, 8).Seal(), "unknown flags"},
       {forge().Set<uint8_t>(block::kFlagsAt, 4).Seal(), "unknown flags"},  // mask order, but no part
       {forge().Set<uint8_t>(block::kCodecAt, 0).Seal(), "unknown codec"},
-      {forge().Set<uint32_t>(block::kVersionAt, 2).Set<uint8_t>(block::kCodecAt, 9).Seal(), "unknown codec"},
+      {forge().Set<uint32_t>(block::kVersionAt, 2).Set<uint8_t>(block::kCodecAt, 99).Seal(), "unknown codec"},
       {forge().Set<uint8_t>(block::kCodecAt, 1).Seal(), "does not fit the header"},
       {forge().Set<uint8_t>(block::kCodecAt, 3).Seal(), "codec 3 in format version 1"},
       {forge().Set<uint32_t>(block::kVersionAt, 2).Seal(), "codec 2 in format version 2"},

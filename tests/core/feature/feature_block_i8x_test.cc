@@ -195,7 +195,7 @@ TEST(FeatureBlockI8xTest, ExceptionsThatLieAreRefused) {
   header.num_tokens = 5;
   header.width = kWidth;
   header.profile_digest = profile().digest();
-  const auto sealed = [&](const std::vector<I8xException>& exceptions, uint32_t of_level = 3) {
+  const auto sealed = [&](const std::vector<PlaneException>& exceptions, uint32_t of_level = 3) {
     block::Writer writer;
     writer.Declare(block::SectionKind::kImportance, 0, block::ElementType::kF32, 1, 4);
     writer.Declare(block::SectionKind::kPlane, 3, block::ElementType::kI8, 5, kWidth);
@@ -210,10 +210,10 @@ TEST(FeatureBlockI8xTest, ExceptionsThatLieAreRefused) {
   AFTERIMAGE_EXPECT_OK(ReadAll(AsBytes(sealed({{0, 1.0f}, {59, 2.0f}}))));
   AFTERIMAGE_EXPECT_OK(ReadAll(AsBytes(sealed({}))));
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<std::vector<I8xException>> lies = {{{60, 1.0f}},           {{7, 1.0f}, {7, 1.0f}},
-                                                       {{7, 1.0f}, {6, 1.0f}}, {{7, nan}},
-                                                       {{7, 257.0f}},          {{0xffffffff, 1.0f}}};
-  for (const std::vector<I8xException>& lie : lies) {
+  const std::vector<std::vector<PlaneException>> lies = {{{60, 1.0f}},           {{7, 1.0f}, {7, 1.0f}},
+                                                         {{7, 1.0f}, {6, 1.0f}}, {{7, nan}},
+                                                         {{7, 257.0f}},          {{0xffffffff, 1.0f}}};
+  for (const std::vector<PlaneException>& lie : lies) {
     const std::string bytes = sealed(lie);
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block,
                                     FeatureBlock::Parse(AsBytes(bytes), &profile()));

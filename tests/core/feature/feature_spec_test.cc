@@ -209,7 +209,8 @@ TEST(FeatureSpecTest, CodecsHaveNames) {
   EXPECT_THAT(ParseCodec("bf16"), IsOkAndHolds(Codec::kBf16));
   EXPECT_THAT(ParseCodec("f16"), IsOkAndHolds(Codec::kF16));
   EXPECT_THAT(ParseCodec("F16"),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("f32, f16, bf16, i8x")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("f32, f16, bf16, lossless16")));
+  for (const Codec codec : kAllCodecs) EXPECT_THAT(ParseCodec(CodecName(codec)), IsOkAndHolds(codec));
 }
 
 TEST(FeatureSpecTest, LastLevels) {

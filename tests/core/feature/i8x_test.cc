@@ -38,7 +38,7 @@ std::vector<float> Values(size_t rows, const I8xChannels& channels, float sigmas
   return values;
 }
 
-std::vector<float> Decoded(const I8xChannels& channels, const I8xPlane& plane) {
+std::vector<float> Decoded(const I8xChannels& channels, const CodedPlane& plane) {
   if (plane.is_f16) {
     std::vector<float> values(plane.bytes.size() / 2);
     DecodeHalves(plane.bytes.data(), values);
@@ -48,7 +48,7 @@ std::vector<float> Decoded(const I8xChannels& channels, const I8xPlane& plane) {
   for (size_t at = 0; at < values.size(); at += kWidth) {
     DecodeI8xRow(channels, reinterpret_cast<const int8_t*>(plane.bytes.data()) + at, values.data() + at);
   }
-  for (const I8xException& exception : plane.exceptions) values[exception.position] = exception.value;
+  for (const PlaneException& exception : plane.exceptions) values[exception.position] = exception.value;
   return values;
 }
 
@@ -60,10 +60,10 @@ float LargestError(const std::vector<float>& a, const std::vector<float>& b) {
 
 // The bound, and that the bytes come out again.
 void ExpectSound(const I8xChannels& channels, const std::vector<float>& values) {
-  const I8xPlane plane = EncodeI8xPlane(channels, values);
+  const CodedPlane plane = EncodeI8xPlane(channels, values);
   const std::vector<float> decoded = Decoded(channels, plane);
   EXPECT_THAT(LargestError(values, decoded), Le(kI8xLargestError));
-  const I8xPlane again = EncodeI8xPlane(channels, decoded);
+  const CodedPlane again = EncodeI8xPlane(channels, decoded);
   EXPECT_EQ(again.is_f16, plane.is_f16);
   EXPECT_EQ(again.bytes, plane.bytes);
   EXPECT_EQ(again.exceptions, plane.exceptions);
@@ -77,7 +77,7 @@ TEST(I8xTest, StepsAreFiveSigmaWithinTheirBounds) {
 TEST(I8xTest, WithinFiveSigmaTheErrorIsHalfAStep) {
   const I8xChannels channels = Channels();
   const std::vector<float> values = Values(50, channels, 4.9f, 1);
-  const I8xPlane plane = EncodeI8xPlane(channels, values);
+  const CodedPlane plane = EncodeI8xPlane(channels, values);
   EXPECT_FALSE(plane.is_f16);
   EXPECT_TRUE(plane.exceptions.empty());
   EXPECT_EQ(plane.bytes.size(), values.size());
@@ -93,8 +93,9 @@ TEST(I8xTest, WhatDoesNotFitIsKeptExactly) {
   std::vector<float> values = Values(10, channels, 4.0f, 2);
   values[307] = channels.mean[7] + 30 * channels.step[7] * 127.0f / 5.0f;
   values[912] = -250.125f;
-  const I8xPlane plane = EncodeI8xPlane(channels, values);
-  EXPECT_THAT(plane.exceptions, ElementsAre(I8xException{307, values[307]}, I8xException{912, -250.125f}));
+  const CodedPlane plane = EncodeI8xPlane(channels, values);
+  EXPECT_THAT(plane.exceptions,
+              ElementsAre(PlaneException{307, values[307]}, PlaneException{912, -250.125f}));
   EXPECT_EQ(plane.bytes[307], 0);
   ExpectSound(channels, values);
 }
@@ -106,7 +107,7 @@ TEST(I8xTest, TooManyExceptionsMakeAPlaneOfHalves) {
   EXPECT_EQ(EncodeI8xPlane(channels, values).exceptions.size(), 20u);  // 2 % of 1000
   ExpectSound(channels, values);
   values[999] = -100.0f;
-  const I8xPlane plane = EncodeI8xPlane(channels, values);
+  const CodedPlane plane = EncodeI8xPlane(channels, values);
   EXPECT_TRUE(plane.is_f16);
   EXPECT_EQ(plane.bytes.size(), 2 * values.size());
   EXPECT_TRUE(plane.exceptions.empty());
@@ -128,7 +129,7 @@ TEST(I8xTest, ExceptionsThatRoundingTakesAwayDoNotFlipThePlane) {
   EXPECT_EQ(EncodeI8xPlane(channels, values).exceptions.size(), 20u);
   ExpectSound(channels, values);
   values[999] = outside;
-  const I8xPlane plane = EncodeI8xPlane(channels, values);
+  const CodedPlane plane = EncodeI8xPlane(channels, values);
   EXPECT_FALSE(plane.is_f16);
   EXPECT_TRUE(plane.exceptions.empty());
   ExpectSound(channels, values);

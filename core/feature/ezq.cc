@@ -1,0 +1,126 @@
+#include "core/feature/ezq.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "core/feature/entropy.h"
+
+namespace afterimage {
+namespace {
+
+std::vector<uint8_t>& Scratch(size_t size) {
+  thread_local std::vector<uint8_t> bytes;
+  if (bytes.size() < size) bytes.resize(size);
+  return bytes;
+}
+
+// Calls `use(row, left, up)` for each patch; left and up are rows, or the patch's own where there is none.
+template <typename Use>
+void ForEachPatch(uint32_t grid, Use use) {
+  for (size_t y = 0; y < grid; ++y) {
+    for (size_t x = 0; x < grid; ++x) {
+      const size_t row = 1 + y * grid + x;
+      const size_t left = x > 0 ? row - 1 : row;
+      const size_t up = y > 0 ? row - grid : row;
+      use(row, left == row ? up : left, up == row ? left : up);
+    }
+  }
+}
+
+// The middle of both, rounded down; of the same one twice itself.
+inline int8_t Middle(int8_t left, int8_t up) { return static_cast<int8_t>((left + up) >> 1); }
+
+// Modulo 256, so that it can be undone. The first patch has no neighbours.
+void Predict(uint32_t grid, size_t width, const int8_t* codes, int8_t* residuals) {
+  std::copy_n(codes, width, residuals);
+  ForEachPatch(grid, [&](size_t row, size_t left, size_t up) {
+    const int8_t* const of_left = codes + left * width;
+    const int8_t* const of_up = codes + up * width;
+    const int8_t* const source = codes + row * width;
+    int8_t* const target = residuals + row * width;
+    if (left == row) {
+      std::copy_n(source, width, target);
+      return;
+    }
+    for (size_t c = 0; c < width; ++c)
+      target[c] = static_cast<int8_t>(source[c] - Middle(of_left[c], of_up[c]));
+  });
+}
+
+void Undo(uint32_t grid, size_t width, int8_t* codes) {
+  ForEachPatch(grid, [&](size_t row, size_t left, size_t up) {
+    if (left == row) return;
+    const int8_t* const of_left = codes + left * width;
+    const int8_t* const of_up = codes + up * width;
+    int8_t* const target = codes + row * width;
+    for (size_t c = 0; c < width; ++c)
+      target[c] = static_cast<int8_t>(target[c] + Middle(of_left[c], of_up[c]));
+  });
+}
+
+// Bits that an order-0 code would take, of every fourth row.
+double Entropy(std::span<const uint8_t> bytes, size_t width) {
+  std::array<uint32_t, 256> counts = {};
+  size_t total = 0;
+  for (size_t at = 0; at < bytes.size(); at += 4 * width) {
+    for (const uint8_t byte : bytes.subspan(at, width)) ++counts[byte];
+    total += width;
+  }
+  double bits = 0;
+  for (const uint32_t count : counts) {
+    if (count > 0) bits -= count * std::log2(static_cast<double>(count) / static_cast<double>(total));
+  }
+  return bits;
+}
+
+}  // namespace
+
+I8xChannels EzqChannels(const std::vector<float>& mean, const std::vector<float>& sigma, float step) {
+  std::vector<float> steps;
+  for (const float deviation : sigma) {
+    steps.push_back(std::clamp(deviation * 8.0f / 127.0f, step, kEzqLargestStep));
+  }
+  return I8xChannels::WithSteps(mean, std::move(steps));
+}
+
+CodedPlane EncodeEzqPlane(const I8xChannels& channels, uint32_t grid, std::span<const float> values) {
+  CodedPlane plane = EncodeI8xPlane(channels, values);
+  if (plane.is_f16) return plane;
+  std::span<const uint8_t> bytes(plane.bytes);
+  EzqPredictor predictor = EzqPredictor::kNone;
+  if (grid > 0) {
+    std::vector<uint8_t>& residuals = Scratch(bytes.size());
+    const size_t width = channels.mean.size();
+    Predict(grid, width, reinterpret_cast<const int8_t*>(bytes.data()),
+            reinterpret_cast<int8_t*>(residuals.data()));
+    const std::span<const uint8_t> predicted(residuals.data(), bytes.size());
+    if (Entropy(predicted, width) < Entropy(bytes, width)) {
+      bytes = predicted;
+      predictor = EzqPredictor::kLeftAndUp;
+    }
+  }
+  std::vector<uint8_t> coded = {static_cast<uint8_t>(predictor)};
+  AppendHuffmanFrame(bytes, coded);
+  plane.bytes = std::move(coded);
+  return plane;
+}
+
+absl::Status DecodeEzq(size_t width, uint32_t grid, ByteSpan bytes, std::span<uint8_t> codes) {
+  if (bytes.empty()) return absl::DataLossError("ezq: no predictor");
+  AFTERIMAGE_RETURN_IF_ERROR(ReadHuffmanFrame(bytes.subspan(1), codes));
+  switch (static_cast<EzqPredictor>(bytes[0])) {
+    case EzqPredictor::kNone:
+      return absl::OkStatus();
+    case EzqPredictor::kLeftAndUp:
+      if (grid == 0) return absl::DataLossError("ezq: patches are predicted where not all are stored");
+      Undo(grid, width, reinterpret_cast<int8_t*>(codes.data()));
+      return absl::OkStatus();
+  }
+  return absl::DataLossError(absl::StrCat("ezq: unknown predictor ", bytes[0]));
+}
+
+}  // namespace afterimage

@@ -1,0 +1,190 @@
+#include "core/feature/packed_codes.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "core/feature/half.h"
+#include "gmock/gmock.h"
+
+namespace afterimage {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::Le;
+
+constexpr size_t kWidth = 100;
+
+// Deviations from none to far beyond the largest scale.
+PackedChannels Channels(size_t width = kWidth) {
+  std::vector<float> mean(width), sigma(width);
+  for (size_t c = 0; c < width; ++c) {
+    mean[c] = static_cast<float>(c % 17) * 0.37f - 3.0f;
+    sigma[c] = c % 5 == 0 ? 0.0f : std::exp2(static_cast<float>(c % 11) - 9.0f);
+  }
+  return PackedChannels(mean, sigma);
+}
+
+std::vector<float> Normal(size_t rows, const PackedChannels& channels, float factor, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(rows * channels.width());
+  for (size_t i = 0; i < values.size(); ++i) {
+    const size_t c = i % channels.width();
+    values[i] = std::clamp(channels.mean[c] + factor * channels.scale[c] * normal(random), -256.0f, 256.0f);
+  }
+  return values;
+}
+
+std::vector<float> Decoded(const PackedChannels& channels, int bits, const CodedPlane& plane) {
+  std::vector<float> values;
+  if (plane.is_f16) {
+    values.resize(plane.bytes.size() / 2);
+    DecodeHalves(plane.bytes.data(), values);
+    return values;
+  }
+  const size_t row_bytes = PackedRowBytes(bits, channels.width());
+  values.resize(plane.bytes.size() / row_bytes * channels.width());
+  for (size_t row = 0; row * row_bytes < plane.bytes.size(); ++row) {
+    DecodePackedRow(channels, bits, plane.bytes.data() + row * row_bytes,
+                    values.data() + row * channels.width());
+  }
+  for (const PlaneException& exception : plane.exceptions) values[exception.position] = exception.value;
+  return values;
+}
+
+float LargestError(const std::vector<float>& a, const std::vector<float>& b) {
+  float largest = 0;
+  for (size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::abs(a[i] - b[i]));
+  return largest;
+}
+
+// The bound, and that the bytes come out again.
+void ExpectSound(const PackedChannels& channels, const std::vector<float>& values) {
+  for (const int bits : {4, 5, 6}) {
+    const CodedPlane plane = EncodePackedPlane(channels, bits, values);
+    const std::vector<float> decoded = Decoded(channels, bits, plane);
+    EXPECT_THAT(LargestError(values, decoded), Le(kPackedLargestError)) << bits << " bits";
+    const CodedPlane again = EncodePackedPlane(channels, bits, decoded);
+    EXPECT_EQ(again.is_f16, plane.is_f16);
+    EXPECT_EQ(again.bytes, plane.bytes) << bits << " bits";
+    EXPECT_EQ(again.exceptions, plane.exceptions);
+  }
+}
+
+TEST(PackedCodesTest, TheSixteenWidestChannelsHaveWholeBytes) {
+  const PackedChannels channels = Channels();
+  ASSERT_EQ(channels.wide.size(), kWideChannels);
+  EXPECT_TRUE(std::ranges::is_sorted(channels.wide));
+  const PackedChannels few({0, 0, 0}, {1, 2, 3});
+  EXPECT_THAT(few.wide, ElementsAre(0, 1, 2));
+  std::vector<float> equal(20, 1.0f);
+  const PackedChannels ties(equal, equal);
+  for (size_t i = 0; i < kWideChannels; ++i) EXPECT_EQ(ties.wide[i], i);
+}
+
+TEST(PackedCodesTest, RowsTakeTheBytesThatTheHeaderSays) {
+  EXPECT_EQ(PackedRowBytes(4, 768), 384u + 16);
+  EXPECT_EQ(PackedRowBytes(5, 768), 384u + 96 + 16);
+  EXPECT_EQ(PackedRowBytes(6, 768), 384u + 192 + 16);
+  EXPECT_EQ(PackedRowBytes(4, 3), 2u + 3);
+  EXPECT_EQ(PackedRowBytes(5, 9), 5u + 2 + 9);
+  EXPECT_EQ(PackedRowBytes(6, 9), 5u + 3 + 9);
+}
+
+// The distortion of the best quantiser of a normal distribution is known: Max, table I, for 16 and 32 levels;
+// 64 levels follow from the same equations.
+TEST(PackedCodesTest, OfNormalValuesTheErrorIsThatOfLloydAndMax) {
+  const size_t width = 64;
+  std::vector<float> sigma(width, 0.25f);  // so that there are no exceptions
+  for (size_t c = 0; c < kWideChannels; ++c) sigma[c] = 1.0f;
+  const PackedChannels channels(std::vector<float>(width, 0.25f), sigma);
+  const std::vector<float> values = Normal(4000, channels, 1.0f, 1);
+  for (const auto& [bits, rmse] : {std::pair(4, 0.09747), std::pair(5, 0.05005), std::pair(6, 0.02538)}) {
+    const std::vector<float> decoded = Decoded(channels, bits, EncodePackedPlane(channels, bits, values));
+    double squares = 0;
+    size_t count = 0;
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (i % width < kWideChannels) continue;
+      squares += std::pow((values[i] - decoded[i]) / 0.25, 2);
+      ++count;
+    }
+    EXPECT_NEAR(std::sqrt(squares / static_cast<double>(count)), rmse, 0.02 * rmse) << bits << " bits";
+  }
+}
+
+TEST(PackedCodesTest, WhatIsNotMetWellIsKeptExactly) {
+  const PackedChannels channels = Channels();
+  std::vector<float> values = Normal(10, channels, 0.1f, 2);
+  values[307] = channels.mean[7] + 30;
+  values[912] = -250.125f;
+  for (const int bits : {4, 5, 6}) {
+    const CodedPlane plane = EncodePackedPlane(channels, bits, values);
+    EXPECT_THAT(plane.exceptions,
+                ElementsAre(PlaneException{307, values[307]}, PlaneException{912, -250.125f}));
+  }
+  ExpectSound(channels, values);
+}
+
+TEST(PackedCodesTest, TooManyExceptionsMakeAPlaneOfHalves) {
+  const PackedChannels channels = Channels();
+  std::vector<float> values = Normal(10, channels, 0.1f, 3);
+  for (size_t i = 0; i < 20; ++i) values[i * 37] = 100.0f + static_cast<float>(i) * 0.01f;
+  EXPECT_EQ(EncodePackedPlane(channels, 4, values).exceptions.size(), 20u);  // 2 % of 1000
+  ExpectSound(channels, values);
+  values[999] = -100.0f;
+  const CodedPlane plane = EncodePackedPlane(channels, 4, values);
+  EXPECT_TRUE(plane.is_f16);
+  EXPECT_EQ(plane.bytes.size(), 2 * values.size());
+  ExpectSound(channels, values);
+}
+
+TEST(PackedCodesTest, HostilePlanesKeepTheBoundAndTheirBytes) {
+  for (const size_t width : {1u, 3u, 16u, 17u, 31u, 100u, 129u}) {
+    const PackedChannels channels = Channels(width);
+    ExpectSound(channels, std::vector<float>(width * 3, 0.0f));
+    ExpectSound(channels, std::vector<float>(width * 3, 256.0f));
+    ExpectSound(channels, std::vector<float>(width * 3, -256.0f));
+    for (uint32_t seed = 0; seed < 60; ++seed) {
+      ExpectSound(channels, Normal(7, channels, 0.2f * static_cast<float>(seed % 12), seed));
+      std::vector<float> spiked = Normal(7, channels, 0.5f, seed);
+      for (uint32_t i = 0; i < seed % 15; ++i) spiked[(i * 97 + seed) % spiked.size()] *= 30.0f;
+      for (float& value : spiked) value = std::clamp(value, -256.0f, 256.0f);
+      ExpectSound(channels, spiked);
+    }
+  }
+  // Means as large as they may be: the sum of mean and level rounds most coarsely here.
+  const PackedChannels extreme(std::vector<float>(kWidth, -234.0f), std::vector<float>(kWidth, 0.0f));
+  ExpectSound(extreme, Normal(40, extreme, 1.0f, 9));
+}
+
+TEST(PackedCodesTest, BothWaysGiveTheSameBits) {
+  if (!internal::HasWidePacked()) GTEST_SKIP() << "this processor has one way only";
+  std::mt19937 random(7);
+  for (const size_t width : {1u, 7u, 8u, 20u, 100u, 768u}) {
+    const PackedChannels channels = Channels(width);
+    for (const int bits : {4, 5, 6}) {
+      std::vector<uint8_t> row(PackedRowBytes(bits, width));
+      for (int i = 0; i < 20; ++i) {
+        for (uint8_t& byte : row) byte = static_cast<uint8_t>(random());
+        std::vector<float> a(width), b(width);
+        internal::DecodePackedRowPortably(channels, bits, row.data(), a.data());
+        internal::DecodePackedRowWidely(channels, bits, row.data(), b.data());
+        EXPECT_EQ(std::memcmp(a.data(), b.data(), width * sizeof(float)), 0) << width << " " << bits;
+        std::vector<float> decoded(width);
+        std::vector<uint8_t> portable(row.size()), wide(row.size());
+        const size_t count =
+            internal::EncodePackedRowPortably(channels, bits, a.data(), portable.data(), decoded.data());
+        EXPECT_EQ(internal::EncodePackedRowWidely(channels, bits, a.data(), wide.data(), decoded.data()),
+                  count);
+        EXPECT_EQ(portable, wide);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace afterimage
