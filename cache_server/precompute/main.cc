@@ -17,6 +17,7 @@
 #include "cache_server/precompute/plan.h"
 #include "cache_server/precompute/precompute_options.h"
 #include "client/open_cache.h"
+#include "client/rate_picture.h"
 #include "core/base/allocator.h"
 #include "core/base/openmp.h"
 #include "core/base/progress.h"
@@ -159,6 +160,7 @@ absl::Status CalibrateOnly(const PrecomputeOptions& options, FeatureCatalog& cat
                               CalibrateOnImages(input, images, teacher, &progress));
   progress.Finish();
   AFTERIMAGE_RETURN_IF_ERROR(catalog.PutProfile(*report.profile));
+  if (!options.png.empty()) AFTERIMAGE_RETURN_IF_ERROR(WriteRatePicture(report, options.png));
   if (!options.name.empty()) {
     AFTERIMAGE_RETURN_IF_ERROR(catalog.SetName(options.name, report.profile->digest(), false));
   }

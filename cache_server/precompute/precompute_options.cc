@@ -127,6 +127,7 @@ void DeclarePrecomputeFlags(CLI::App& app, PrecomputeOptions& o) {
          "each codec would cost and lose; makes no set")
       ->fallthrough()
       ->callback([&o] { o.calibrate_only = true; });
+  app.add_option("--png", o.png, "of calibrate: write a picture of rates and errors to this file");
   app.add_flag("--plan", o.plan_only, "print size, time and break-even, and compute nothing");
   app.add_option("--epochs", o.planned_epochs, "epochs of a training run, for the plan's repeats")->capture_default_str();
   app.add_option("--quota", o.quota, "hard limit for the cache folder, e.g. 500GB");

@@ -39,6 +39,7 @@ struct PrecomputeOptions {
   uint64_t samples = 2000;   // views to calibrate on
   bool recalibrate = false;  // although the same was asked for before
   bool calibrate_only = false;
+  std::string png;  // of calibrate_only: where to draw what it found; empty = nowhere
   std::string view = "random_resized_crop";
   uint32_t resize_shorter = 0;      // of view resize_center_crop; 0 = the view's side * 8 / 7
   double min_area = 0.2;

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/cli/command.h"
+#include "client/rate_picture.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
@@ -29,6 +30,7 @@ struct CalibrateFlags {
   uint64_t samples = 2000;
   std::string name;
   CodecLimits limits;
+  std::string png;
   bool json = false;
 };
 
@@ -155,6 +157,7 @@ absl::Status RunCalibrate(const CalibrateFlags& flags) {
   AFTERIMAGE_RETURN_IF_ERROR(catalog.PutProfile(*report.profile));
   if (!flags.name.empty())
     AFTERIMAGE_RETURN_IF_ERROR(catalog.SetName(flags.name, report.profile->digest(), false));
+  if (!flags.png.empty()) AFTERIMAGE_RETURN_IF_ERROR(WriteRatePicture(report, flags.png));
   std::optional<Codec> chosen;
   absl::Status none;
   if (flags.limits.max_rmse.has_value() || flags.limits.max_bytes.has_value()) {
@@ -187,6 +190,7 @@ void AddCalibrateCommand(CLI::App& app, Runner& run) {
       ->add_option("--max-bytes", flags->limits.max_bytes,
                    "says which codec these bytes per view seed would take")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true));
+  command->add_option("--png", flags->png, "write a picture of rates and errors to this file");
   command->add_flag("--json", flags->json, "report and progress as JSON lines");
   command->callback([flags, &run] { run = [flags] { return RunCalibrate(*flags); }; });
 }

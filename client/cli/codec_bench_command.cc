@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "client/cli/command.h"
+#include "client/rate_picture.h"
 #include "core/base/files.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
@@ -31,6 +32,7 @@ constexpr uint64_t kMaxMeasuredRecords = 256;
 struct CodecBenchFlags {
   std::string input;
   uint64_t samples = 2000;
+  std::string png;
   bool json = false;
 };
 
@@ -185,6 +187,7 @@ absl::Status RunCodecBench(const CodecBenchFlags& flags) {
         return absl::OkStatus();
       }));
   progress.Finish();
+  if (!flags.png.empty()) AFTERIMAGE_RETURN_IF_ERROR(WriteRatePicture(report, flags.png));
 
   const double copied =
       MemcpyRate(static_cast<size_t>(activations.tokens * activations.channels) * sizeof(uint16_t));
@@ -222,6 +225,7 @@ void AddCodecBenchCommand(CLI::App& app, Runner& run) {
                    "images: every second one calibrates, the others are measured")
       ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 24))
       ->capture_default_str();
+  command->add_option("--png", flags->png, "write a picture of rates and errors to this file");
   command->add_flag("--json", flags->json, "one JSON line");
   command->callback([flags, &run] { run = [flags] { return RunCodecBench(*flags); }; });
 }

@@ -1,4 +1,5 @@
 // afterimage codec-bench, as a user runs it.
+#include <filesystem>
 #include <fstream>
 #include <random>
 #include <string>
@@ -52,7 +53,9 @@ TEST_F(CodecBenchCommandTest, AnArrayIsMeasuredUnderEveryCodec) {
   const testing::Finished text = Bench({"--input", path});
   ASSERT_EQ(text.status, 0) << text.Text();
   EXPECT_THAT(text.out, AllOf(HasSubstr("6 x 10 x 64"), HasSubstr("memcpy"), HasSubstr("worst cosine")));
-  const testing::Finished json = Bench({"--input", path, "--json"});
+  const std::string picture = (folder_ / "rates.png").string();
+  const testing::Finished json = Bench({"--input", path, "--json", "--png", picture});
+  EXPECT_GT(std::filesystem::file_size(picture), 1000u);
   const Json report = Json::parse(json.out, nullptr, false);
   ASSERT_TRUE(report.is_object()) << json.Text();
   EXPECT_EQ(report["records"], 3);
