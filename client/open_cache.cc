@@ -24,7 +24,7 @@ namespace {
 absl::StatusOr<OpenedCache> OpenServer(const std::string& address) {
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection,
                               Connection::Open(address, {.access = ServerAccess::FromEnvironment()}));
-  OpenedCache opened{address, /*is_remote=*/true};
+  OpenedCache opened{address, /*is_remote=*/true, /*servers=*/{address}};
   opened.catalog = std::make_unique<RemoteCatalog>(connection);
   opened.epoch_source = std::make_unique<RemoteEpochSource>(connection);
   opened.server_usage = [connection] { return RemoteUsage(*connection); };
@@ -60,6 +60,7 @@ absl::StatusOr<ServerUsage> UsageOfAll(ServerGroup& servers) {
     sum.credit_wait_seconds += one->credit_wait_seconds;
     sum.store_wait_seconds += one->store_wait_seconds;
     sum.socket_wait_seconds += one->socket_wait_seconds;
+    sum.queue_wait_seconds += one->queue_wait_seconds;
   }
   return sum;
 }
@@ -89,7 +90,7 @@ absl::StatusOr<OpenedCache> OpenSeveral(const std::string& address, const OpenCa
     if (failure.ok()) failure = status;
   }
   if (!answered) return failure;
-  OpenedCache opened{address, /*is_remote=*/true};
+  OpenedCache opened{address, /*is_remote=*/true, AddressesOf(address)};
   opened.catalog = std::make_unique<MergedCatalog>(servers);
   MergedEpochSource::Options merged;
   merged.message = options.message ? options.message : [](const std::string& text) {

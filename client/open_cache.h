@@ -28,6 +28,7 @@ struct OpenCacheOptions {
 struct OpenedCache {
   std::string address;                        // as messages should name it
   bool is_remote = false;                     // a server answers; false: an embedded store in this process
+  std::vector<std::string> servers;           // addresses by EpochFrame::server; none of a folder
   std::unique_ptr<FeatureCatalog> catalog;    // never null; thread-safe
   std::unique_ptr<EpochSource> epoch_source;  // never null; thread-safe; reads what `catalog` holds
   // Of a folder: the next precompute wants these records of the set again. Null for a server: repair where the folder is.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -120,17 +121,20 @@ void EpochSession::TakeFrames() {
       // The EpochStream never refuses the frame that is asked for, lest a consumer that holds on to its
       // frames waits for ever. Such a consumer sits at the other end of the wire and lends credit by itself,
       // so here a used-up credit is waited for.
-      const absl::Time asked = absl::Now();
       std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return ended_ || outstanding_bytes_ < credit_bytes_; });
+      if (!ended_ && outstanding_bytes_ >= credit_bytes_) {
+        const absl::Time asked = absl::Now();
+        changed_.wait(lock, [&] { return ended_ || outstanding_bytes_ < credit_bytes_; });
+        const absl::Time now = absl::Now();
+        idle_.Explain(std::nullopt, {StallPart::kCredit, now - asked}, now);
+      }
       if (ended_) return;
-      metrics_->Waited(ServerMetrics::EpochWait::kCredit, absl::Now() - asked);
     }
-    const absl::Time asked = absl::Now();
     absl::StatusOr<std::optional<EpochFrame>> frame = frames_->Next();
-    metrics_->Waited(ServerMetrics::EpochWait::kStore, absl::Now() - asked);
     std::unique_lock lock(mutex_);
     if (ended_) return;
+    if (idle_.waiting() && frame.ok() && frame->has_value())
+      idle_.Explain(std::nullopt, (*frame)->waited, absl::Now());
     if (!frame.ok() || !frame->has_value()) {
       ended_ = true;
       end_ = frame.status();
@@ -172,10 +176,7 @@ bool EpochSession::NextMessage(MessageBuilder& message, Content& content, absl::
   content = {};
   {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return ended_ || !waiting_.empty(); });
-    if (waiting_bytes_ < kWantedMessageBytes && !ended_) {
-      changed_.wait_for(lock, kLinger, [&] { return ended_ || waiting_bytes_ >= kWantedMessageBytes; });
-    }
+    content.idle = WaitForFrames(lock);
     if (stopped_ || waiting_.empty()) {
       status = end_;
       return false;
@@ -198,7 +199,32 @@ bool EpochSession::NextMessage(MessageBuilder& message, Content& content, absl::
     content.bytes += frame.block.bytes.size();
     content.bad += frame.state != RecordState::kOk;
   }
+  v1::ReadEpochResponse rest;
+  const auto micros = [&](StallPart part) { return absl::ToInt64Microseconds(content.idle[part]); };
+  rest.mutable_idle()->set_disk_us(micros(StallPart::kDisk));
+  rest.mutable_idle()->set_queue_us(micros(StallPart::kQueue));
+  rest.mutable_idle()->set_credit_us(micros(StallPart::kCredit));
+  message.AppendFields(rest);
   return true;
+}
+
+StallTimes EpochSession::WaitForFrames(std::unique_lock<std::mutex>& lock) {
+  if (ended_ || waiting_bytes_ >= kWantedMessageBytes) return {};
+  idle_.Begin(absl::Now());
+  changed_.wait(lock, [&] { return ended_ || !waiting_.empty(); });
+  if (waiting_bytes_ < kWantedMessageBytes && !ended_) {
+    changed_.wait_for(lock, kLinger, [&] { return ended_ || waiting_bytes_ >= kWantedMessageBytes; });
+  }
+  const Stall idle = idle_.End(absl::Now(), StallPart::kQueue);
+  const StallTimes times = idle.rows().empty() ? StallTimes() : idle.rows().front();
+  CountIdle(times);
+  return times;
+}
+
+void EpochSession::CountIdle(const StallTimes& idle) {
+  metrics_->Waited(ServerMetrics::EpochWait::kStore, idle[StallPart::kDisk]);
+  metrics_->Waited(ServerMetrics::EpochWait::kQueue, idle[StallPart::kQueue]);
+  metrics_->Waited(ServerMetrics::EpochWait::kCredit, idle[StallPart::kCredit]);
 }
 
 void EpochSession::ReturnCredit(uint64_t bytes) {

@@ -20,6 +20,7 @@
 #include "cache_server/service/service_limits.h"
 #include "cache_server/service/stream_gate.h"
 #include "core/order/epoch_source.h"
+#include "core/order/stall_meter.h"
 
 namespace afterimage {
 
@@ -48,9 +49,13 @@ class EpochSession {
     uint64_t records = 0;
     uint64_t bytes = 0;
     uint64_t bad = 0;
+    StallTimes idle;  // before it, with nothing to send
   };
   // Blocks for frames to write; false at the end, with `status` why.
   bool NextMessage(MessageBuilder& message, Content& content, absl::Status& status);
+  // Waits for frames, with mutex_ held; returns why there were none.
+  StallTimes WaitForFrames(std::unique_lock<std::mutex>& lock);
+  void CountIdle(const StallTimes& idle);
   void ReturnCredit(uint64_t bytes);
   // The last message; true if it was written.
   bool WriteEnd(const absl::Status& status);
@@ -72,6 +77,7 @@ class EpochSession {
   std::condition_variable changed_;
   std::deque<EpochFrame> waiting_;  // taken, not yet written
   uint64_t waiting_bytes_ = 0;
+  StallMeter idle_;                 // the writer's waits, which the taker explains
   uint64_t outstanding_bytes_ = 0;  // taken, credit not yet returned
   bool credit_by_writing_ = false;  // the client has half-closed
   bool listener_ended_ = false;

@@ -19,6 +19,7 @@ grpc::Status MonitorService::GetUsage(grpc::ServerContext* context, const v1::Ge
     response->set_credit_wait_seconds(waited(ServerMetrics::EpochWait::kCredit));
     response->set_store_wait_seconds(waited(ServerMetrics::EpochWait::kStore));
     response->set_socket_wait_seconds(waited(ServerMetrics::EpochWait::kSocket));
+    response->set_queue_wait_seconds(waited(ServerMetrics::EpochWait::kQueue));
     return absl::OkStatus();
   });
 }

@@ -5,7 +5,7 @@
 namespace afterimage {
 namespace {
 
-constexpr std::array<const char*, 3> kWaitNames = {"credit", "store", "socket"};
+constexpr std::array<const char*, 4> kWaitNames = {"credit", "store", "socket", "queue"};
 
 }  // namespace
 
@@ -73,7 +73,7 @@ void ServerMetrics::AppendTo(PrometheusText& text) const {
   counter("afterimage_record_bytes_received_total", "Bytes of the feature blocks that workers handed in.",
           bytes_received_);
   text.Family("afterimage_epoch_wait_seconds_total", "counter",
-              "What epoch streams waited for: credit of the client, the store, the socket.");
+              "What epoch streams waited for: credit of the client, the store, the socket, their turn.");
   for (size_t i = 0; i < waited_ns_.size(); ++i) {
     text.Sample("afterimage_epoch_wait_seconds_total", {{"for", kWaitNames[i]}},
                 static_cast<double>(waited_ns_[i]) / 1e9);

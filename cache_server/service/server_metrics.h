@@ -18,10 +18,11 @@ namespace afterimage {
 // Counters that only grow, since the server started. Thread-safe.
 class ServerMetrics {
  public:
-  // What an epoch stream's time goes into: waiting until the client gives credit back, for the store, and for
-  // the socket to take a message. Streams wait for several at once, so they need not add up to a stream's
-  // length.
-  enum class EpochWait { kCredit, kStore, kSocket };
+  // What an epoch stream's time goes into: with nothing to send, waiting until the client gives credit back,
+  // for the store to read, or for its turn (no reader has begun; small records are collected); else waiting
+  // for the socket to take a message. One at a time: they add up to a stream's length, but for building
+  // messages.
+  enum class EpochWait { kCredit, kStore, kSocket, kQueue };
 
   // A call has ended: `method` is a literal of ours.
   void CallEnded(const char* method, absl::StatusCode code, absl::Duration took);
@@ -47,7 +48,7 @@ class ServerMetrics {
   std::map<std::string, Durations> durations_;
   std::atomic<uint64_t> records_sent_ = 0, bytes_sent_ = 0, records_received_ = 0, bytes_received_ = 0,
                         bad_records_ = 0;
-  std::array<std::atomic<int64_t>, 3> waited_ns_ = {};
+  std::array<std::atomic<int64_t>, 4> waited_ns_ = {};
 };
 
 }  // namespace afterimage

@@ -26,6 +26,7 @@ void AddRecodeCommand(CLI::App& app, Runner& run);
 void AddVerifyCommand(CLI::App& app, Runner& run);
 void AddNamesCommand(CLI::App& app, Runner& run);
 void AddStreamBenchCommand(CLI::App& app, Runner& run);
+void AddWhySlowCommand(CLI::App& app, Runner& run);
 
 // --cache and --set: which cache, and which of its sets.
 struct SetFlags {

@@ -63,7 +63,15 @@ struct RankPass {
   Counts counts;
   absl::Duration first_batch;
   absl::Duration opening, waiting, working;
+  Stall stall;  // of opening and waiting
 };
+
+// Adds a wait of this length for a frame: what the frame says of it, and the rest.
+void AddWait(absl::Duration waiting, const EpochFrame& frame, Stall& stall) {
+  const absl::Duration explained = std::min(waiting, frame.waited.Total());
+  stall.Add(frame.server, frame.waited.ScaledTo(explained));
+  stall.Add(std::nullopt, {StallPart::kDecode, waiting - explained});
+}
 
 absl::Status VerifyBlock(const EpochFrame& frame) {
   absl::StatusOr<FeatureBlock> block = FeatureBlock::Parse(frame.block.bytes);
@@ -84,12 +92,18 @@ absl::Status ReadSlice(EpochSource& source, const EpochRequest& request, bool ve
   pass.sums.resize(request.step_end - request.step_begin);
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::unique_ptr<EpochStream> stream, source.Open(request));
   pass.opening += lap();
+  pass.stall.Add(std::nullopt, {StallPart::kQueue, pass.opening});
   uint64_t num_read = 0;
   while (true) {
     if (StopRequested() || shared.failed()) return absl::CancelledError("stopped");
     AFTERIMAGE_ASSIGN_OR_RETURN(const std::optional<EpochFrame> frame, stream->Next());
-    pass.waiting += lap();
-    if (!frame.has_value()) return absl::OkStatus();
+    const absl::Duration waiting = lap();
+    pass.waiting += waiting;
+    if (!frame.has_value()) {
+      pass.stall.Add(std::nullopt, {StallPart::kWire, waiting});  // for the end to be told
+      return absl::OkStatus();
+    }
+    AddWait(waiting, *frame, pass.stall);
     if (frame->step < request.step_begin || frame->step >= request.step_end) {
       return absl::InternalError(absl::StrCat("the source sent position ", frame->position,
                                               ", which is in none of the steps asked for"));
@@ -173,6 +187,7 @@ absl::StatusOr<EpochBenchReport> RunEpochBench(const EpochBenchOptions& options)
   EpochBenchReport report;
   Counts counts;
   Shared shared;
+  std::vector<Stall> stalls(options.num_ranks);
   ServerUsage server_before;
   if (server_usage) {
     AFTERIMAGE_ASSIGN_OR_RETURN(server_before, server_usage());
@@ -191,6 +206,7 @@ absl::StatusOr<EpochBenchReport> RunEpochBench(const EpochBenchOptions& options)
       report.waiting += pass.waiting;
       report.working += pass.working;
     }
+    for (uint32_t rank = 0; rank < options.num_ranks; ++rank) stalls[rank] += passes[rank].stall;
   }
   report.wall = absl::Now() - start;
   const ProcessUsage own = OwnUsage();
@@ -202,7 +218,10 @@ absl::StatusOr<EpochBenchReport> RunEpochBench(const EpochBenchOptions& options)
     report.server->credit_wait_seconds -= server_before.credit_wait_seconds;
     report.server->store_wait_seconds -= server_before.store_wait_seconds;
     report.server->socket_wait_seconds -= server_before.socket_wait_seconds;
+    report.server->queue_wait_seconds -= server_before.queue_wait_seconds;
   }
+  for (uint32_t rank = 0; rank < options.num_ranks; ++rank)
+    AppendStallRows(rank, stalls[rank], caches.front().servers, report.stalls);
   report.records = shared.records;
   report.bytes = shared.bytes;
   report.missing = counts.missing;

@@ -12,6 +12,7 @@
 #include "client/open_cache.h"
 #include "core/base/digest.h"
 #include "core/order/epoch_source.h"
+#include "core/order/stall_rows.h"
 
 namespace afterimage::cli {
 
@@ -42,6 +43,8 @@ struct EpochBenchReport {
   absl::Duration opening;      // until the source has taken the request
   absl::Duration waiting;      // for the next frame
   absl::Duration working;      // here: digests and checksums
+  // What `opening` and `waiting` were for, by rank and server; what no source explains is `decode`.
+  std::vector<StallRow> stalls;
   absl::Duration first_batch;  // the longest from an epoch's start to a rank's first step in hand
   double client_cpu_seconds = 0;
   uint64_t client_peak_bytes = 0;

@@ -1,4 +1,4 @@
-// afterimage: looks into a cache.
+// afterimage: looks into a cache, and at the runs that read it.
 #include <CLI/CLI.hpp>
 #include <iostream>
 
@@ -24,6 +24,7 @@ int main(int argc, char** argv) {
   afterimage::cli::AddCompareCommand(app, run);
   afterimage::cli::AddRecodeCommand(app, run);
   afterimage::cli::AddStreamBenchCommand(app, run);
+  afterimage::cli::AddWhySlowCommand(app, run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "client/cli/command.h"
 #include "client/cli/epoch_bench.h"
+#include "client/cli/stall_report.h"
 #include "core/base/allocator.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
@@ -76,6 +77,13 @@ absl::StatusOr<EpochRequest> MakeRequest(const StreamBenchFlags& flags, FeatureC
   return request;
 }
 
+StallReport StallsOf(const EpochBenchReport& report) {
+  StallReport stalls;
+  stalls.seconds = absl::ToDoubleSeconds(report.opening + report.waiting + report.working);
+  for (const StallRow& row : report.stalls) stalls.Add(row);
+  return stalls;
+}
+
 void PrintText(const StreamBenchFlags& flags, const SelectedSet& selected, const EpochRequest& request,
                const EpochBenchReport& report) {
   const double seconds = absl::ToDoubleSeconds(report.wall);
@@ -110,10 +118,11 @@ void PrintText(const StreamBenchFlags& flags, const SelectedSet& selected, const
         HumanBytes(report.server->process.peak_resident_bytes));
     const double streams_time = absl::ToDoubleSeconds(ranks_time);
     std::cout << absl::StrFormat(
-        "its streams  waited %.0f %% of that time for credit, %.0f %% for the store, %.0f %% for the "
-        "socket\n",
+        "its streams  waited %.0f %% of that time for credit, %.0f %% for the store, %.0f %% for their turn, "
+        "%.0f %% for the socket\n",
         share(report.server->credit_wait_seconds, streams_time),
         share(report.server->store_wait_seconds, streams_time),
+        share(report.server->queue_wait_seconds, streams_time),
         share(report.server->socket_wait_seconds, streams_time));
   } else {
     std::cout << "server       none: the folder is read in this process, and counts as the client's\n";
@@ -122,6 +131,8 @@ void PrintText(const StreamBenchFlags& flags, const SelectedSet& selected, const
     std::cout << absl::StrFormat("states       %d missing, %d damaged, %d failed pictures\n", report.missing,
                                  report.damaged, report.failed);
   }
+  const StallReport stalls = StallsOf(report);
+  std::cout << "stall ledger The ranks " << WaitText(stalls) << ".\n" << StallTable(stalls);
   for (const EpochDigest& epoch : report.digests) {
     std::cout << absl::StrFormat("digest       epoch %d, after step %d: %s\n", epoch.epoch, epoch.steps,
                                  epoch.digest.Hex());
@@ -157,6 +168,8 @@ void PrintJson(const StreamBenchFlags& flags, const SelectedSet& selected, const
                {"opening_s", absl::ToDoubleSeconds(report.opening)},
                {"waiting_s", absl::ToDoubleSeconds(report.waiting)},
                {"working_s", absl::ToDoubleSeconds(report.working)},
+               {"stalls", ToJson(StallsOf(report))},
+               {"stall_s", ToJson(report.stalls)},
                {"server_cpu_s_per_gb", Json()},
                {"server_peak_bytes", Json()},
                {"digests", digests}};
@@ -165,6 +178,7 @@ void PrintJson(const StreamBenchFlags& flags, const SelectedSet& selected, const
     json["server_peak_bytes"] = report.server->process.peak_resident_bytes;
     json["server_wait_s"] = {{"credit", report.server->credit_wait_seconds},
                              {"store", report.server->store_wait_seconds},
+                             {"queue", report.server->queue_wait_seconds},
                              {"socket", report.server->socket_wait_seconds}};
   }
   std::cout << json.dump() << "\n";
@@ -205,9 +219,10 @@ absl::Status RunStreamBench(const StreamBenchFlags& flags) {
 
 void AddStreamBenchCommand(CLI::App& app, Runner& run) {
   auto flags = std::make_shared<StreamBenchFlags>();
-  CLI::App* command = app.add_subcommand(
-      "stream-bench",
-      "read epochs as training ranks do, without training: records/s, GB/s, CPU, memory, running digest");
+  CLI::App* command = app.add_subcommand("stream-bench",
+                                         "read epochs as training ranks do, without training: records/s, "
+                                         "GB/s, CPU, memory, what is waited for, running "
+                                         "digest");
   AddSetFlags(*command, *flags);
   command->add_option("--manifest", flags->manifest,
                       "name or digest of the data set (may be left out when there is one)");

@@ -19,6 +19,10 @@ namespace afterimage {
 //  - One that keeps the reader waiting while the others do not (ServerPace) is replaced too, for some
 //  minutes.
 //  - A record that is missing or damaged on its server is asked of the others (MergedStore).
+// A frame names the server that sent it, and its `waited` is what that stream says, with `order` for
+//  - the wire's part of a wait that began when another run was held up: its frames took all its credit;
+//  - frames that came twice, after a server was replaced, and the replacement;
+//  - asking others for a record.
 // Next ends with Unavailable when no server is left for a run: the caller opens again at its step.
 // Thread-safe.
 class MergedEpochSource : public EpochSource {

@@ -96,6 +96,7 @@ absl::StatusOr<std::optional<EpochFrame>> MergedEpochStream::Next() {
     ended_ = absl::OkStatus();
     return std::nullopt;
   }
+  waited_ = {};
   absl::StatusOr<EpochFrame> frame = NextFrame();
   if (frame.ok()) {
     const uint64_t stream_cost = frame->CostBytes();
@@ -108,6 +109,8 @@ absl::StatusOr<std::optional<EpochFrame>> MergedEpochStream::Next() {
     }
   }
   if (frame.ok()) {
+    frame->waited = waited_;
+    frame->server = static_cast<uint32_t>(runs_[run_].server);
     Advance();
     return *std::move(frame);
   }
@@ -125,13 +128,17 @@ absl::StatusOr<EpochFrame> MergedEpochStream::NextFrame() {
       if (cancelled_) return absl::CancelledError("reading the epoch was cancelled");
     }
     if (frame.ok() && frame->has_value()) {
-      if ((*frame)->position == position_) return *std::move(*frame);
+      if ((*frame)->position == position_) {
+        waited_ += (*frame)->waited;
+        return *std::move(*frame);
+      }
       if ((*frame)->position > position_) {
         return absl::InternalError(absl::StrCat("the server at ", servers_->address(runs_[run_].server),
                                                 " sent position ", (*frame)->position, " instead of ",
                                                 position_));
       }
       // Of the step in which another server was replaced: already delivered.
+      waited_ += {StallPart::kOrder, (*frame)->waited.Total()};
       runs_[run_].stream->ReturnCredit((*frame)->CostBytes());
       continue;
     }
@@ -141,7 +148,9 @@ absl::StatusOr<EpochFrame> MergedEpochStream::NextFrame() {
     }
     if (!AnotherServerMayAnswer(frame.status()) || ++tries > 2 * servers_->size()) return frame.status();
     const size_t gone = runs_[run_].server;
+    const absl::Time begin = absl::Now();
     AFTERIMAGE_RETURN_IF_ERROR(OpenRun(run_, step, gone));
+    waited_ += {StallPart::kOrder, absl::Now() - begin};
     Tell(absl::StrCat(servers_->address(runs_[run_].server), " sends what ", servers_->address(gone),
                       " should have sent (", frame.status().message(), ")"));
   }
@@ -157,8 +166,16 @@ absl::StatusOr<std::optional<EpochFrame>> MergedEpochStream::WatchedNext(size_t 
     awaited_since_ = begin;
     impatient_ = false;
   }
+  const bool held_up = OthersAreHeldUp();
   absl::StatusOr<std::optional<EpochFrame>> frame = run.stream->Next();
-  pace_->Waited(run.server, absl::Now() - begin);
+  const absl::Duration took = absl::Now() - begin;
+  pace_->Waited(run.server, took);
+  if (!frame.ok()) {
+    waited_ += {StallPart::kOrder, took};
+  } else if (held_up && frame->has_value()) {
+    StallTimes& waited = (*frame)->waited;
+    waited[StallPart::kOrder] += std::exchange(waited[StallPart::kWire], absl::ZeroDuration());
+  }
   std::lock_guard lock(mutex_);
   awaited_ = nullptr;
   if (impatient_ && !frame.ok()) {
@@ -172,11 +189,21 @@ absl::Status MergedEpochStream::AskOthers(size_t index, EpochFrame& frame) {
   const bool is_wanted = frame.state == RecordState::kMissing || frame.state == RecordState::kDamaged;
   if (!is_wanted || servers_->size() == 1) return absl::OkStatus();
   const MaskChoice mask = {request_.order.mask, frame.mask_index};
+  const absl::Time begin = absl::Now();
   AFTERIMAGE_ASSIGN_OR_RETURN(
       RecordResult result,
       store_.ReadFrom((runs_[index].server + 1) % servers_->size(), frame.key, request_.selection, mask));
+  waited_ += {StallPart::kOrder, absl::Now() - begin};
   if (result.state != RecordState::kMissing) FillFrame(std::move(result), frame);
   return absl::OkStatus();
+}
+
+bool MergedEpochStream::OthersAreHeldUp() {
+  std::lock_guard lock(mutex_);
+  for (size_t i = 0; i < runs_.size(); ++i) {
+    if (i != run_ && runs_[i].stream != nullptr && runs_[i].stream->IsHeldUp()) return true;
+  }
+  return false;
 }
 
 void MergedEpochStream::Advance() {

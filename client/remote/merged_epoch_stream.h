@@ -54,6 +54,8 @@ class MergedEpochStream : public EpochStream {
   absl::StatusOr<EpochFrame> NextFrame();
   // Next of the run's stream, under the watch.
   absl::StatusOr<std::optional<EpochFrame>> WatchedNext(size_t run);
+  // Whether another run's frames take all its credit.
+  bool OthersAreHeldUp();
   absl::Status AskOthers(size_t run, EpochFrame& frame);
   void Advance();
   // At the end of a step: moves runs away from servers that are slow.
@@ -68,7 +70,8 @@ class MergedEpochStream : public EpochStream {
   MergedStore store_;
   uint64_t position_ = 0;
   uint64_t step_end_ = 0;
-  size_t run_ = 0;  // whose turn it is
+  size_t run_ = 0;     // whose turn it is
+  StallTimes waited_;  // for the frame at position_, so far
   std::optional<absl::Status> ended_;
 
   std::mutex mutex_;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "afterimage/v1/epochs.grpc.pb.h"
 #include "client/remote/block_pool.h"
 #include "client/remote/remote_call.h"
@@ -63,6 +64,7 @@ class RemoteEpochStream : public EpochStream {
     std::unique_lock lock(mutex_);
     if (ready_.empty() && !ended_) {
       next_waits_ = true;
+      waits_since_ = absl::Now();
       lock.unlock();
       SendCredit();  // the server may be waiting for what has not been a portion yet
       lock.lock();
@@ -97,6 +99,11 @@ class RemoteEpochStream : public EpochStream {
     cancelled_ = true;
     context_.TryCancel();
     changed_.notify_all();
+  }
+
+  bool IsHeldUp() const override {
+    std::lock_guard lock(mutex_);
+    return !ready_.empty() && unpaid_bytes_ >= request_.credit_bytes;
   }
 
  private:
@@ -145,6 +152,7 @@ class RemoteEpochStream : public EpochStream {
     if (context_.GetServerInitialMetadata().contains(kAcceptedMetadata)) {
       std::lock_guard lock(mutex_);
       accepted_ = true;
+      last_message_ = absl::Now();
       changed_.notify_all();
     }
     absl::Status status;
@@ -156,7 +164,7 @@ class RemoteEpochStream : public EpochStream {
         status = TakeFrame(wire, frames);
         if (!status.ok()) break;
       }
-      Deliver(std::move(frames));
+      Deliver(std::move(frames), IdleFromWire(response.idle()));
       if (response.has_end()) {
         told_end = true;
         if (status.ok()) status = StatusOfEnd(response.end());
@@ -190,6 +198,7 @@ class RemoteEpochStream : public EpochStream {
     }
     AdvancePosition();
     frame.step = frame.position / batch_;
+    frame.server = 0;
     frame.occurrence = wire.occurrence();
     AFTERIMAGE_ASSIGN_OR_RETURN(frame.key.image, ImageFromWire(wire.image()));
     frame.key.view_seed = wire.view_seed();
@@ -209,9 +218,26 @@ class RemoteEpochStream : public EpochStream {
     return absl::OkStatus();
   }
 
-  void Deliver(std::vector<EpochFrame> frames) {
+  static StallTimes IdleFromWire(const v1::StreamIdle& idle) {
+    // A day is more than any stream waits: nothing overflows, whatever comes.
+    const auto time = [](uint64_t us) {
+      return absl::Microseconds(static_cast<int64_t>(std::min<uint64_t>(us, uint64_t{86'400} * 1'000'000)));
+    };
+    StallTimes times(StallPart::kDisk, time(idle.disk_us()));
+    times[StallPart::kQueue] = time(idle.queue_us());
+    times[StallPart::kCredit] = time(idle.credit_us());
+    return times;
+  }
+
+  // `idle`: of the server, before it sent these.
+  void Deliver(std::vector<EpochFrame> frames, const StallTimes& idle) {
+    if (frames.empty()) return;
     {
+      const absl::Time now = absl::Now();
       std::lock_guard lock(mutex_);
+      if (next_waits_ && ready_.empty())
+        frames.front().waited = SplitServerWait(now - waits_since_, now - last_message_, idle);
+      last_message_ = now;
       for (EpochFrame& frame : frames) {
         unpaid_bytes_ += frame.CostBytes();
         ready_.push_back(std::move(frame));
@@ -255,9 +281,11 @@ class RemoteEpochStream : public EpochStream {
   std::mutex write_mutex_;  // taken before mutex_
   bool writes_closed_ = false;
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<EpochFrame> ready_;
+  absl::Time last_message_;     // with frames; at first when the request was accepted
+  absl::Time waits_since_;      // with next_waits_
   uint64_t next_position_ = 0;  // that the server has to send
   uint64_t unsent_credit_ = 0;  // given back, the server does not know
   uint64_t unpaid_bytes_ = 0;   // received, as the server counts it

@@ -10,7 +10,8 @@ namespace afterimage {
 
 // The epochs of a server. Thread-safe. Streams share the connection and may outlive the source. When the
 // server goes away, Next ends with Unavailable; reopening at the next step is the caller's, who knows how
-// long waiting makes sense.
+// long waiting makes sense. Frames say what Next waited for (SplitServerWait of what the server says), and
+// that they are of server 0.
 class RemoteEpochSource : public EpochSource {
  public:
   explicit RemoteEpochSource(std::shared_ptr<Connection> connection) : connection_(std::move(connection)) {}

@@ -17,6 +17,7 @@ absl::StatusOr<ServerUsage> RemoteUsage(const Connection& connection) {
   result.credit_wait_seconds = usage.credit_wait_seconds();
   result.store_wait_seconds = usage.store_wait_seconds();
   result.socket_wait_seconds = usage.socket_wait_seconds();
+  result.queue_wait_seconds = usage.queue_wait_seconds();
   return result;
 }
 

@@ -9,10 +9,12 @@ namespace afterimage {
 
 struct ServerUsage {
   ProcessUsage process;
-  // What its epoch streams have waited for, all together: credit of their clients, the store, the socket.
+  // What its epoch streams have waited for, all together: credit of their clients, the store, the socket, and
+  // their turn (ServerMetrics::EpochWait).
   double credit_wait_seconds = 0;
   double store_wait_seconds = 0;
   double socket_wait_seconds = 0;
+  double queue_wait_seconds = 0;
 };
 
 // The whole server process since it started, all clients together. Errors as every short call:

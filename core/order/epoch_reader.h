@@ -1,9 +1,12 @@
 // The local implementation of EpochSource, over any FeatureStore.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "core/feature/feature_catalog.h"
 #include "core/order/epoch_source.h"
 
@@ -19,6 +22,7 @@ class EpochReader : public EpochSource {
   struct Options {
     int num_threads = 2;       // per stream; more for a cold disk
     size_t max_slots = 1024;   // read-ahead in frames, whatever their size
+    std::function<absl::Time()> now = absl::Now;  // for EpochFrame::waited; read only where Next waits
   };
 
   // `catalog` must outlive the reader and its streams.

@@ -21,7 +21,8 @@ EpochReaderStream::EpochReaderStream(OpenedEpoch epoch, const EpochReader::Optio
       num_frames_(NumFrames(epoch_.request)),
       largest_frame_bytes_(LargestFrameBytes(epoch_.store->description(), epoch_.request.selection)),
       max_run_(std::clamp<uint64_t>(kRunBytes / largest_frame_bytes_, 1, kMaxRun)),
-      max_slots_(std::max<uint64_t>(options.max_slots, 1)) {
+      max_slots_(std::max<uint64_t>(options.max_slots, 1)),
+      now_(options.now) {
   const uint64_t num_threads = std::min<uint64_t>(std::max(options.num_threads, 1), num_frames_);
   threads_.reserve(num_threads);
   for (uint64_t i = 0; i < num_threads; ++i) threads_.emplace_back([this] { ReadInBackground(); });
@@ -36,10 +37,7 @@ absl::StatusOr<std::optional<EpochFrame>> EpochReaderStream::Next() {
   std::unique_lock lock(mutex_);
   if (!error_.ok()) return error_;
   if (delivered_ == num_frames_ && !cancelled_) return std::nullopt;
-  consumer_waits_ = true;
-  if (claimed_ == delivered_) claimable_.notify_all();  // the slot may be claimed without credit now
-  next_ready_.wait(lock, [&] { return cancelled_ || (!ring_.empty() && ring_.front().ready); });
-  consumer_waits_ = false;
+  const StallTimes waited = WaitForFrame(lock);
   if (cancelled_) {
     error_ = absl::CancelledError("reading the epoch was cancelled");
     return error_;
@@ -51,12 +49,31 @@ absl::StatusOr<std::optional<EpochFrame>> EpochReaderStream::Next() {
     claimable_.notify_all();
     return error_;
   }
+  slot.frame.waited = waited;
   ring_.pop_front();
   ++delivered_;
   ring_bytes_ -= slot.frame.CostBytes();
   consumer_bytes_ += slot.frame.CostBytes();
   claimable_.notify_one();
   return std::optional<EpochFrame>(std::move(slot.frame));
+}
+
+StallTimes EpochReaderStream::WaitForFrame(std::unique_lock<std::mutex>& lock) {
+  const auto is_over = [&] { return cancelled_ || (!ring_.empty() && ring_.front().ready); };
+  if (is_over()) return {};
+  const absl::Time begin = now_();
+  read_begins_ = claimed_ > delivered_ ? begin : absl::InfiniteFuture();
+  read_ends_ = absl::InfiniteFuture();
+  consumer_waits_ = true;
+  if (claimed_ == delivered_) claimable_.notify_all();  // the slot may be claimed without credit now
+  next_ready_.wait(lock, is_over);
+  consumer_waits_ = false;
+  const absl::Time end = now_();
+  const absl::Time read_ends = std::min(read_ends_, end);
+  StallTimes waited(StallPart::kDisk, read_ends - std::min(read_begins_, read_ends));
+  waited[StallPart::kQueue] =
+      end - begin - waited.Total();  // for a thread to begin, and for this one to wake
+  return waited;
 }
 
 void EpochReaderStream::ReturnCredit(uint64_t bytes) {
@@ -81,6 +98,7 @@ std::optional<EpochReaderStream::Run> EpochReaderStream::Claim() {
   claimable_.wait(lock, [&] { return cancelled_ || claimed_ == num_frames_ || ClaimableSlots() > 0; });
   if (cancelled_ || claimed_ == num_frames_) return std::nullopt;
   const Run run{claimed_, claimed_ + ClaimableSlots()};
+  if (consumer_waits_ && run.begin == delivered_) read_begins_ = now_();
   claimed_ = run.end;
   ring_bytes_ += largest_frame_bytes_ * (run.end - run.begin);
   ring_.resize(ring_.size() + (run.end - run.begin));
@@ -126,7 +144,10 @@ bool EpochReaderStream::FillSlot(uint64_t index, absl::Status status, EpochFrame
   slot.status = std::move(status);
   slot.frame = std::move(frame);
   slot.ready = true;
-  if (index == delivered_) next_ready_.notify_one();
+  if (index == delivered_) {
+    if (consumer_waits_) read_ends_ = now_();
+    next_ready_.notify_one();
+  }
   claimable_.notify_one();  // the frame may be smaller than what was reserved
   return true;
 }

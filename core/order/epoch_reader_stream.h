@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -44,6 +45,8 @@ class EpochReaderStream : public EpochStream {
   std::optional<Run> Claim();
   uint64_t ClaimableSlots() const;  // with mutex_ held
   void ReadRun(const Run& run);
+  // Waits until the next frame is ready, or the stream cancelled. With mutex_ held.
+  StallTimes WaitForFrame(std::unique_lock<std::mutex>& lock);
   // False when the stream has been cancelled.
   bool FillSlot(uint64_t index, absl::Status status, EpochFrame frame);
 
@@ -52,6 +55,7 @@ class EpochReaderStream : public EpochStream {
   const uint64_t largest_frame_bytes_;
   const uint64_t max_run_;    // slots claimed at once
   const uint64_t max_slots_;
+  const std::function<absl::Time()> now_;
 
   std::mutex mutex_;
   std::condition_variable claimable_;
@@ -62,6 +66,8 @@ class EpochReaderStream : public EpochStream {
   uint64_t ring_bytes_ = 0;          // reserved or read, not yet delivered
   uint64_t consumer_bytes_ = 0;      // delivered, credit not yet returned
   bool consumer_waits_ = false;      // inside Next
+  absl::Time read_begins_;           // of the frame that it waits for
+  absl::Time read_ends_;
   bool cancelled_ = false;
   absl::Status error_;               // that Next has returned
 

@@ -14,6 +14,7 @@
 #include "core/feature/feature_store.h"
 #include "core/identity/image_key.h"
 #include "core/order/order_spec.h"
+#include "core/order/stall.h"
 
 namespace afterimage {
 
@@ -44,6 +45,10 @@ struct EpochFrame {
   Digest128 record_digest;           // of the stored record; zero unless kOk
   PinnedBytes block;                 // kOk
   std::string reason;                // kDamaged, kFailed
+  // What Next waited for before it gave this frame; nothing where it did not wait, or where the source cannot
+  // tell. A server's frames say which of the source's servers sent them.
+  StallTimes waited;
+  std::optional<uint32_t> server;
 
   uint64_t CostBytes() const { return block.bytes.size() + kFrameOverheadBytes; }  // what it takes off the credit
 };
@@ -61,6 +66,9 @@ class EpochStream {
   // sent with the credit before it calls Next. Implementations without flow control ignore it.
   virtual void ReturnCredit(uint64_t bytes) = 0;
   virtual void Cancel() = 0;
+  // Whether nothing more can come before frames are taken: those that have come take all the credit. From any
+  // thread. Only streams from a server say so.
+  virtual bool IsHeldUp() const { return false; }
 };
 
 // Thread-safe.

@@ -52,6 +52,13 @@ TEST_F(StreamBenchTest, PrintsTheRunningDigestsOfATrainingRun) {
     EXPECT_EQ(got, wanted);
     EXPECT_EQ(json["records"], 4 * 96);
     EXPECT_GT(json["gb_per_s"], 0);
+    // The ledger is what the ranks waited, to the microsecond of its many parts.
+    double parts = 0;
+    for (const auto& [name, seconds] : json["stalls"]["parts"].items()) parts += seconds.get<double>();
+    const double waited = json["opening_s"].get<double>() + json["waiting_s"].get<double>();
+    EXPECT_NEAR(parts, waited, 0.02 * waited);
+    EXPECT_EQ(json["stalls"]["servers"].contains(cache), cache != Path("cache"));
+    EXPECT_FALSE(json["stall_s"].empty());
     EXPECT_EQ(json["server_peak_bytes"].is_null(), cache == Path("cache"));
   }
 }
@@ -61,7 +68,8 @@ TEST_F(StreamBenchTest, SaysWhatAnOperatorWantsToKnowFirst) {
   const Finished remote = StreamBench(server.address());
   EXPECT_EQ(remote.status, 0) << remote.err;
   EXPECT_THAT(remote.out, AllOf(HasSubstr("records/s"), HasSubstr("GB/s"), HasSubstr("client "),
-                                HasSubstr("its whole process"), HasSubstr("digest "), HasSubstr("epoch 3")));
+                                HasSubstr("its whole process"), HasSubstr("digest "), HasSubstr("epoch 3"),
+                                HasSubstr("stall ledger The ranks waited "), HasSubstr("credit    wire")));
   EXPECT_THAT(StreamBench(Path("cache")).out, HasSubstr("the folder is read in this process"));
 }
 

@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <functional>
 #include <limits>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -102,6 +104,16 @@ TEST_F(PretrainRanksTest, RanksMakeTheRunOfOneRank) {
       }
     }
   }
+}
+
+TEST_F(PretrainRanksTest, TheLedgerHasEveryRank) {
+  MakeCache("cache", TokenPolicy::kVisible, Codec::kF16, /*pixels=*/true);
+  Train(3, Cached("run"));
+  const auto ledgers = Column("run", "stall_s");
+  EXPECT_EQ(ledgers.size(), Column("run", "loss_hex").size());
+  std::set<uint32_t> ranks;  // all wait for the first step, with which the feed begins
+  for (const Json& row : Json::parse(ledgers.at(0))) ranks.insert(row["rank"].get<uint32_t>());
+  EXPECT_THAT(ranks, ::testing::ElementsAre(0, 1, 2));
 }
 
 TEST_F(PretrainRanksTest, ARestartWithAnotherNumberOfRanksGoesOnInTheSameOrder) {
@@ -256,22 +268,42 @@ TEST(AgreedStepTest, SumsAndDecisionsAreTheSameOnAllRanks) {
     batch.num_failed = ranks.rank();
     batch.num_skipped = 1;
     batch.sum = {~uint64_t{0}, 7};
-    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const AgreedStep step, AgreeOnStep(ranks, &batch, false));
+    // Rank r reads from r servers, and waited for each of its rows.
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(
+        const ServersOfRanks servers,
+        GatherServers(ranks, std::vector<std::string>(ranks.rank(), absl::StrCat("of ", ranks.rank()))));
+    ASSERT_THAT(servers, SizeIs(3));
+    EXPECT_THAT(servers[0], SizeIs(0));
+    EXPECT_EQ(servers[2], (std::vector<std::string>{"of 2", "of 2"}));
+    Stall waited;
+    waited.Add(std::nullopt, {StallPart::kDecode, absl::Milliseconds(100 * ranks.rank())});
+    for (uint32_t server = 0; server < ranks.rank(); ++server)
+      waited.Add(server, {StallPart::kDisk, absl::Milliseconds(10 * ranks.rank() + server)});
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const AgreedStep step,
+                                    AgreeOnStep(ranks, servers, &batch, false, waited));
     EXPECT_FALSE(step.stop);
     EXPECT_EQ(step.num_samples, 18u);
     EXPECT_EQ(step.num_failed, 3u);
     EXPECT_EQ(step.num_skipped, 3u);
     EXPECT_EQ(step.sum, (StepSum{~uint64_t{0} - 2, 21}));
+    ASSERT_THAT(step.waited, SizeIs(3));
+    EXPECT_EQ(step.waited[0].Total(), absl::ZeroDuration());
+    EXPECT_EQ(step.waited[1].Total(), absl::Milliseconds(100 + 10));
+    EXPECT_EQ(step.waited[2].rows().at(0)[StallPart::kDecode], absl::Milliseconds(200));
+    EXPECT_EQ(step.waited[2].rows().at(2)[StallPart::kDisk], absl::Milliseconds(21));
 
-    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const AgreedStep asked, AgreeOnStep(ranks, &batch, ranks.rank() == 2));
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const AgreedStep asked,
+                                    AgreeOnStep(ranks, servers, &batch, ranks.rank() == 2, waited));
     EXPECT_TRUE(asked.stop);
     TrainingBatch* const none = nullptr;
-    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const AgreedStep ended,
-                                    AgreeOnStep(ranks, ranks.rank() == 0 ? none : &batch, false));
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(
+        const AgreedStep ended,
+        AgreeOnStep(ranks, servers, ranks.rank() == 0 ? none : &batch, false, waited));
     EXPECT_TRUE(ended.stop);
 
     const absl::StatusOr<TrainingBatch*> failed = absl::NotFoundError("record 7 is missing");
-    const absl::Status error = AgreeOnStep(ranks, ranks.rank() == 1 ? failed : &batch, false).status();
+    const absl::Status error =
+        AgreeOnStep(ranks, servers, ranks.rank() == 1 ? failed : &batch, false, waited).status();
     EXPECT_THAT(error, StatusIs(absl::StatusCode::kNotFound, HasSubstr("record 7 is missing")));
     EXPECT_EQ(error.message().find("rank 1: ") == 0, ranks.rank() != 1);
   });

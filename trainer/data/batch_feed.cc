@@ -75,12 +75,26 @@ absl::StatusOr<TrainingBatch*> BatchFeed::Next(const std::function<bool()>& stop
   std::unique_lock lock(mutex_);
   if (next_to_give_ == options_.num_steps) return nullptr;
   Slot& slot = slots_[next_to_give_ % slots_.size()];
+  last_wait_ = {};
+  if (!slot.ready && status_.ok()) {
+    meter_.Begin(options_.now());
+    const bool goes_on = WaitForSlot(lock, slot, stop);
+    last_wait_ = meter_.End(options_.now(), StallPart::kDecode);
+    if (!goes_on) return nullptr;
+  }
+  if (!slot.ready) return status_;
+  ++next_to_give_;
+  return &slot.batch;
+}
+
+bool BatchFeed::WaitForSlot(std::unique_lock<std::mutex>& lock, const Slot& slot,
+                            const std::function<bool()>& stop) {
   const absl::Time since = absl::Now();
   absl::Time next_message = since + options_.longest_wait;
   // A signal handler cannot notify a condition variable: look at `stop` a few times a second.
   while (
       !changed_.wait_for(lock, std::chrono::milliseconds(100), [&] { return slot.ready || !status_.ok(); })) {
-    if (stop && stop()) return nullptr;
+    if (stop && stop()) return false;
     if (absl::Now() < next_message) continue;
     next_message = absl::Now() + options_.longest_wait;
     if (source_is_awaited_ || !options_.message) continue;
@@ -89,9 +103,13 @@ absl::StatusOr<TrainingBatch*> BatchFeed::Next(const std::function<bool()>& stop
     options_.message(text);
     lock.lock();
   }
-  if (!slot.ready) return status_;
-  ++next_to_give_;
-  return &slot.batch;
+  return true;
+}
+
+void BatchFeed::Explain(std::optional<uint32_t> server, const StallTimes& times) {
+  if (times.Total() <= absl::ZeroDuration()) return;
+  std::lock_guard lock(mutex_);
+  if (meter_.waiting()) meter_.Explain(server, times, options_.now());
 }
 
 std::string BatchFeed::DescribeWait(absl::Time since) const {
@@ -136,9 +154,11 @@ void BatchFeed::Work() {
         if (options_.order_of_epoch) request.order = options_.order_of_epoch(epoch);
         request.step_begin = step;
         request.step_end = std::min(steps_per_epoch_, step + (options_.num_steps - done));
+        const absl::Time begin = options_.now();
         opening_ = true;
         auto opened = OpenStreams(request);
         opening_ = false;
+        Explain(std::nullopt, {StallPart::kQueue, options_.now() - begin});
         status = opened.status();
         if (opened.ok()) streams = *std::move(opened);
       }
@@ -190,6 +210,7 @@ void BatchFeed::Work() {
 }
 
 bool BatchFeed::WaitForSource(const absl::Status& status, int tries, absl::Time since) {
+  const absl::Time begin = options_.now();
   const absl::Duration pause =
       std::min(options_.longest_wait, options_.first_wait * (1 << std::min(tries, 10)));
   if (options_.message && IsAwaitedRecord(status)) {
@@ -207,10 +228,12 @@ bool BatchFeed::WaitForSource(const absl::Status& status, int tries, absl::Time 
   source_is_awaited_ = true;
   const bool stops = changed_.wait_for(lock, absl::ToChronoMilliseconds(pause), [&] { return stopping_; });
   source_is_awaited_ = false;
+  lock.unlock();
+  Explain(std::nullopt, {StallPart::kQueue, options_.now() - begin});
   return !stops;
 }
 
-absl::StatusOr<BatchFeed::Streams> BatchFeed::OpenStreams(const EpochRequest& request) const {
+absl::StatusOr<BatchFeed::Streams> BatchFeed::OpenStreams(const EpochRequest& request) {
   Streams streams;
   AFTERIMAGE_ASSIGN_OR_RETURN(streams.emplace_back(), source_->Open(request));
   for (const FurtherSet& set : options_.further_sets) {
@@ -227,7 +250,7 @@ absl::StatusOr<BatchFeed::Streams> BatchFeed::OpenStreams(const EpochRequest& re
   return streams;
 }
 
-absl::Status BatchFeed::FillBatch(Streams& streams, TrainingBatch& batch) const {
+absl::Status BatchFeed::FillBatch(Streams& streams, TrainingBatch& batch) {
   batch.size = 0;
   batch.keys.clear();
   batch.slots.clear();
@@ -240,6 +263,7 @@ absl::Status BatchFeed::FillBatch(Streams& streams, TrainingBatch& batch) const 
     const uint64_t position = batch.step * options_.request.global_batch + index;
     for (size_t i = 0; i < streams.size(); ++i) {
       AFTERIMAGE_ASSIGN_OR_RETURN(std::optional<EpochFrame> frame, streams[i]->Next());
+      if (frame.has_value()) Explain(frame->server, frame->waited);
       if (!frame.has_value())
         return absl::InternalError(absl::StrCat("the source ended the epoch before position ", position));
       if (frame->position != position) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -14,9 +15,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "core/feature/feature_block.h"
 #include "core/order/epoch_source.h"
+#include "core/order/stall_meter.h"
 #include "trainer/data/sample_decoder.h"
 #include "trainer/data/training_batch.h"
 
@@ -70,6 +73,7 @@ class BatchFeed {
     absl::Duration longest_wait = absl::Seconds(10);  // between tries, and between messages
     // Called from the feed's thread, and from Next when it has waited for longest_wait.
     std::function<void(const std::string&)> message;
+    std::function<absl::Time()> now = absl::Now;  // for last_wait; read only while Next waits
   };
 
   BatchFeed(EpochSource* source, Options options);
@@ -83,6 +87,10 @@ class BatchFeed {
   // not fit each other (another view or another mask of one sample).
   absl::StatusOr<TrainingBatch*> Next(const std::function<bool()>& stop = {});
   void Release(TrainingBatch* batch);
+  // What the last Next waited for; nothing where a batch was ready. EpochFrame::waited by server, as far as
+  // it lies inside that wait; queue: opening epochs, a source that is away, records that are awaited; decode:
+  // all the rest, which is work of the feed's thread, or its wait for a processor.
+  const Stall& last_wait() const { return last_wait_; }
 
  private:
   struct Slot {
@@ -94,8 +102,12 @@ class BatchFeed {
   using Streams = std::vector<std::unique_ptr<EpochStream>>;  // of the first set, then of the further ones
 
   void Work();
-  absl::StatusOr<Streams> OpenStreams(const EpochRequest& request) const;
-  absl::Status FillBatch(Streams& streams, TrainingBatch& batch) const;
+  // Until `slot` is ready or an error is there; false when `stop` became true.
+  bool WaitForSlot(std::unique_lock<std::mutex>& lock, const Slot& slot, const std::function<bool()>& stop);
+  // The thread has been held up until now; a part of what Next waits for, if it does.
+  void Explain(std::optional<uint32_t> server, const StallTimes& times);
+  absl::StatusOr<Streams> OpenStreams(const EpochRequest& request);
+  absl::Status FillBatch(Streams& streams, TrainingBatch& batch);
   // The frames of one position, one per set.
   absl::Status AddSample(std::span<const EpochFrame> frames, TrainingBatch& batch) const;
   // What Next waits for.
@@ -111,11 +123,13 @@ class BatchFeed {
   std::condition_variable changed_;
   std::vector<Slot> slots_;
   uint64_t next_to_give_ = 0;
+  Stall last_wait_;   // of the caller of Next
+  StallMeter meter_;  // of the present Next
   bool stopping_ = false;
   bool source_is_awaited_ = false;                  // the thread is in WaitForSource, which says so itself
   absl::Status status_;                             // of the thread, once it has ended early
   std::atomic<bool> opening_ = false;               // of the thread: inside OpenStreams
-  mutable std::atomic<uint64_t> samples_come_ = 0;  // of the thread: of the batch in the making
+  std::atomic<uint64_t> samples_come_ = 0;          // of the thread: of the batch in the making
   Streams* streams_ = nullptr;                      // the thread's, to cancel
   std::thread thread_;
 };

@@ -59,6 +59,8 @@ class FeatureInput {
   static absl::StatusOr<std::unique_ptr<FeatureInput>> Open(const FeatureInputOptions& options);
 
   EpochSource* source() { return source_; }
+  // Addresses by EpochFrame::server; none of a folder or a live teacher.
+  const std::vector<std::string>& servers() const { return cache_.servers; }
   const SetDescription& description() const { return description_; }
   // Of the second teacher and those after it.
   const std::vector<SetDescription>& further_descriptions() const { return further_descriptions_; }

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/order/running_digest.h"
+#include "core/order/stall.h"
 #include "trainer/data/training_batch.h"
 #include "trainer/distributed/communicator.h"
 
@@ -17,11 +20,18 @@ struct AgreedStep {
   uint64_t num_failed = 0;
   uint64_t num_skipped = 0;
   StepSum sum;
+  std::vector<Stall> waited;  // by rank; not a sum
 };
 
+// By rank, the addresses of the servers that it reads from.
+using ServersOfRanks = std::vector<std::vector<std::string>>;
+absl::StatusOr<ServersOfRanks> GatherServers(Communicator& communicator,
+                                             const std::vector<std::string>& mine);
+
 // `next` is what this rank's feed gave: a batch, null (it was asked to stop), or an error, which is then an
-// error of all ranks that names this one.
-absl::StatusOr<AgreedStep> AgreeOnStep(Communicator& communicator, const absl::StatusOr<TrainingBatch*>& next,
-                                       bool stop);
+// error of all ranks that names this one. `waited`: for it, of no other servers than `servers` says.
+absl::StatusOr<AgreedStep> AgreeOnStep(Communicator& communicator, const ServersOfRanks& servers,
+                                       const absl::StatusOr<TrainingBatch*>& next, bool stop,
+                                       const Stall& waited);
 
 }  // namespace afterimage::trainer

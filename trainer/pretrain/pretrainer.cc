@@ -34,6 +34,14 @@ std::string StartMessage(const PretrainPlan& plan) {
                          plan.input->summary(), plan.steps_per_epoch, repeats, plan.options.epochs);
 }
 
+// The stall ledger of a step.
+std::vector<StallRow> StallsOf(const AgreedStep& step, const ServersOfRanks& servers) {
+  std::vector<StallRow> rows;
+  for (uint32_t rank = 0; rank < step.waited.size(); ++rank)
+    AppendStallRows(rank, step.waited[rank], servers[rank], rows);
+  return rows;
+}
+
 // Once all its steps are in, and at the end of the run. A trace that cannot be written ends nothing.
 void WriteTrace(const StepTrace& trace, Progress& progress) {
   const absl::Status written = trace.Write();
@@ -50,6 +58,7 @@ absl::StatusOr<PretrainSummary> Run(const PretrainOptions& options, Communicator
   AFTERIMAGE_RETURN_IF_ERROR(AgreeOnStatus(ranks, planned.status()));
   const PretrainPlan& plan = *planned;
   AFTERIMAGE_RETURN_IF_ERROR(AgreeOnValues(ranks, SharedByRanks(plan)));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const ServersOfRanks servers, GatherServers(ranks, plan.input->servers()));
   StepTrace trace({.path = options.trace,
                    .rank = ranks.rank(),
                    .num_ranks = ranks.num_ranks(),
@@ -108,7 +117,7 @@ absl::StatusOr<PretrainSummary> Run(const PretrainOptions& options, Communicator
     ranks.SetActivity(absl::StrCat("step ", step));
     const absl::StatusOr<AgreedStep> agreed = [&] {
       const TracePhase phase(&trace, "agree on the step");
-      return AgreeOnStep(ranks, next, StopRequested());
+      return AgreeOnStep(ranks, servers, next, StopRequested(), feed.last_wait());
     }();
     if (!agreed.ok()) return finish_and_return(agreed.status());
     if (agreed->stop) break;
@@ -151,6 +160,8 @@ absl::StatusOr<PretrainSummary> Run(const PretrainOptions& options, Communicator
                    .lr = lr,
                    .images_per_second = clock.step_images_per_second(),
                    .wait_share = clock.step_wait_share(),
+                   .stalls = StallsOf(*agreed, servers),
+                   .step_seconds = clock.step_seconds(),
                    .num_samples = agreed->num_samples,
                    .gradient_norm = update.gradient_norm,
                    .loss_scale = train_step->scaler().has_value() ? train_step->scaler()->scale() : 0,

@@ -6,9 +6,11 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/order/stall_rows.h"
 #include "trainer/run/append_file.h"
 
 namespace afterimage::trainer {
@@ -20,6 +22,9 @@ struct StepMetrics {
   double lr = 0;
   double images_per_second = 0;
   double wait_share = 0;
+  // What each rank waited for before the step, and how long the step took with it; unset: not known.
+  std::optional<std::vector<StallRow>> stalls;
+  double step_seconds = 0;              // written with `stalls`
   uint64_t num_samples = 0;             // with weight one
   std::optional<double> gradient_norm;  // before clipping; where it was taken; not finite with `overflow`
   double loss_scale = 0;                // of half precision, after the step; 0 = none
@@ -32,8 +37,8 @@ struct NamedValue {
   double value = 0;
 };
 
-// {"step":0,"epoch":0,"loss":0.98,"loss_hex":"0x1.f5c28ep-1",…}: the hexadecimal form is exact. Not
-// thread-safe.
+// {"step":0,"epoch":0,"loss":0.98,"loss_hex":"0x1.f5c28ep-1",…,"step_s":0.412,"stall_s":[…]}: the hexadecimal
+// form is exact; core/order/stall_rows.h has the ledger's. Not thread-safe.
 class MetricsLog {
  public:
   // Keeps the lines of the steps before `next_step`: a resumed run writes the later ones again.

@@ -24,6 +24,7 @@ class StepClock {
     waited_ += step_wait_;
   }
 
+  double step_seconds() const { return step_; }
   double step_images_per_second() const { return batch_size_ / step_; }
   double step_wait_share() const { return step_wait_ / step_; }
   double images_per_second() const {

@@ -308,12 +308,15 @@ TEST(CacheServerTest, AStalledReaderGetsNoMoreThanItsCredit) {
   EXPECT_LT(received_bytes, epoch.credit_bytes + largest_bytes);
   EXPECT_LT(num_frames, 256);
   // Giving one frame back brings one frame more.
+  absl::SleepFor(absl::Milliseconds(100));
   v1::ReadEpochRequest credit;
   credit.set_credit_bytes(largest_bytes);
   stream->Write(credit);
   ASSERT_TRUE(stream->Read(&response));
   EXPECT_EQ(response.frames_size(), 1);
   EXPECT_EQ(response.frames(0).position(), num_frames);
+  // Meanwhile the server had nothing to send, and says why.
+  EXPECT_GE(response.idle().credit_us(), 1'000);
   context.TryCancel();
 }
 

@@ -122,7 +122,10 @@ TEST_F(EpochBenchTest, CountsEveryRecordOnce) {
   EXPECT_GT(report.client_peak_bytes, 0);
   ASSERT_TRUE(report.server.has_value());
   EXPECT_GT(report.server->process.peak_resident_bytes, 0);  // in this test the same process
-  EXPECT_GT(report.server->store_wait_seconds, 0);
+  EXPECT_GT(report.server->store_wait_seconds + report.server->queue_wait_seconds, 0);
+  absl::Duration parts;
+  for (const StallRow& row : report.stalls) parts += row.times.Total();
+  EXPECT_NEAR(absl::ToDoubleSeconds(parts), absl::ToDoubleSeconds(report.opening + report.waiting), 1e-6);
   EXPECT_GT(report.waiting, absl::ZeroDuration());
   EXPECT_GT(report.working, absl::ZeroDuration());
   EXPECT_GT(report.first_batch, absl::ZeroDuration());

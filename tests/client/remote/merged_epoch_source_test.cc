@@ -59,6 +59,8 @@ struct Trouble {
   std::atomic<bool> hangs = false;                            // Next waits for Cancel
   std::atomic<int64_t> delay_us = 0;                          // of each frame
   std::atomic<uint64_t> frames = 0;                           // that it has sent
+  std::atomic<bool> held_up = false;                          // says so
+  StallTimes waited;                                          // says so with each frame
 };
 
 class TroubledStream : public EpochStream {
@@ -71,8 +73,11 @@ class TroubledStream : public EpochStream {
     if (trouble_->frames_until_gone-- <= 0) return absl::UnavailableError("gone");
     std::this_thread::sleep_for(std::chrono::microseconds(trouble_->delay_us));
     ++trouble_->frames;
-    return stream_->Next();
+    absl::StatusOr<std::optional<EpochFrame>> frame = stream_->Next();
+    if (frame.ok() && frame->has_value()) (*frame)->waited = trouble_->waited;
+    return frame;
   }
+  bool IsHeldUp() const override { return trouble_->held_up; }
   void ReturnCredit(uint64_t bytes) override { stream_->ReturnCredit(bytes); }
   void Cancel() override {
     cancelled_ = true;
@@ -362,6 +367,43 @@ TEST_F(MergedEpochSourceTest, RanksOfAnyNumberReadTheSameEpoch) {
     std::ranges::sort(positions);
     ASSERT_EQ(positions.size(), kNumPictures);
     for (uint64_t i = 0; i < kNumPictures; ++i) EXPECT_EQ(positions[i], i);
+  }
+}
+
+TEST_F(MergedEpochSourceTest, AFrameSaysWhichServerWasWaitedForAndWhetherTheOrderHeldItUp) {
+  FillAll();
+  for (int i = 0; i < kNumServers; ++i) {
+    trouble_[i]->waited[StallPart::kDisk] = absl::Milliseconds(10 + i);
+    trouble_[i]->waited[StallPart::kWire] = absl::Milliseconds(5);
+  }
+  trouble_[1]->held_up = true;
+  const auto merged = Merged();
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto stream, merged->Open(request_));
+  for (uint64_t slot = 0; slot < request_.global_batch; ++slot) {
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::optional<EpochFrame> frame, stream->Next());
+    const uint32_t server = slot / (request_.global_batch / kNumServers);
+    EXPECT_EQ(frame->server, server);
+    EXPECT_EQ(frame->waited[StallPart::kDisk], absl::Milliseconds(10 + server));
+    // While server 1 cannot go on, the wire of the others is not all that is waited for.
+    EXPECT_EQ(frame->waited[StallPart::kWire], absl::Milliseconds(server == 1 ? 5 : 0));
+    EXPECT_EQ(frame->waited[StallPart::kOrder], absl::Milliseconds(server == 1 ? 0 : 5));
+  }
+}
+
+TEST_F(MergedEpochSourceTest, FramesThatComeTwiceAndReplacementsCountAsOrder) {
+  FillAll();
+  for (const auto& trouble : trouble_) trouble->waited[StallPart::kDisk] = absl::Hours(1);
+  trouble_[1]->frames_until_gone = 2;  // of the four of each step
+  const auto merged = Merged();
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto stream, merged->Open(request_));
+  for (uint64_t slot = 0; slot < request_.global_batch; ++slot) {
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::optional<EpochFrame> frame, stream->Next());
+    EXPECT_EQ(frame->waited[StallPart::kDisk], absl::Hours(1));
+    // The first two of the run come again from the server that stands in.
+    const bool was_replaced = slot == 6;
+    EXPECT_EQ(absl::Trunc(frame->waited[StallPart::kOrder], absl::Hours(1)),
+              absl::Hours(was_replaced ? 2 : 0));
+    EXPECT_EQ(frame->server == 1, slot == 4 || slot == 5);
   }
 }
 

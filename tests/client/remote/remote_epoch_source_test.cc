@@ -61,6 +61,29 @@ absl::Status Drain(EpochStream& stream, std::vector<EpochFrame>& frames) {
   }
 }
 
+TEST(RemoteEpochSourceTest, AWaitForASlowStoreIsTheDisksAndNoLongerThanItWas) {
+  ServedCache cache;
+  const EpochRequest request = cache.Fill(24);
+  ObservedCatalog slow(&cache.catalog());
+  slow.observer().before_record = [](const RecordKey&) {
+    absl::SleepFor(absl::Milliseconds(5));
+    return absl::OkStatus();
+  };
+  ServedSource source(&slow, {.num_threads = 1});
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto stream, source.Open(request));
+  StallTimes sum;
+  for (int i = 0; i < 24; ++i) {
+    const absl::Time begin = absl::Now();
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::optional<EpochFrame> frame, stream->Next());
+    EXPECT_LE(frame->waited.Total(), absl::Now() - begin + absl::Microseconds(1));
+    EXPECT_EQ(frame->server, 0);
+    sum += frame->waited;
+    stream->ReturnCredit(frame->CostBytes());
+  }
+  EXPECT_GT(sum[StallPart::kDisk], absl::ZeroDuration());
+  EXPECT_EQ(sum[StallPart::kCredit], absl::ZeroDuration());  // there was enough for all
+}
+
 TEST(RemoteEpochSourceTest, AServerThatGoesAwayAndComesBackIsReadOnFromTheNextStep) {
   ServedCache cache;
   EpochRequest request = cache.Fill(256);

@@ -120,6 +120,75 @@ TEST_F(EpochReaderTest, SeveralThreadsReadAtOnce) {
   EXPECT_EQ(most_inside, 3);
 }
 
+// Every look at it takes five milliseconds.
+class TickingClock {
+ public:
+  std::function<absl::Time()> Reader() {
+    return [this] {
+      ++num_looks_;
+      return Advance(absl::Milliseconds(5));
+    };
+  }
+  absl::Time Advance(absl::Duration time) {
+    return absl::UnixEpoch() + absl::Nanoseconds(nanoseconds_ += absl::ToInt64Nanoseconds(time));
+  }
+  int num_looks() const { return num_looks_; }
+
+ private:
+  std::atomic<int64_t> nanoseconds_ = 0;
+  std::atomic<int> num_looks_ = 0;
+};
+
+TEST_F(EpochReaderTest, AFrameSaysThatItWasWaitedForTheDisk) {
+  TickingClock clock;
+  std::atomic<int> num_records = 0;
+  catalog_.observer().before_record = [&](const RecordKey&) {
+    if (num_records++ == 0) {
+      Eventually([&] { return clock.num_looks() > 0; });  // Next waits
+      clock.Advance(absl::Milliseconds(80));
+    }
+    return absl::OkStatus();
+  };
+  EpochReader reader(&catalog_, {.num_threads = 1, .now = clock.Reader()});
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<EpochStream> stream, reader.Open(request_));
+  Eventually([&] { return num_records > 0; });
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::optional<EpochFrame> frame, stream->Next());
+  // Begin, end of the read, end of the wait: two ticks between them.
+  EXPECT_EQ(frame->waited[StallPart::kDisk], absl::Milliseconds(85));
+  EXPECT_EQ(frame->waited[StallPart::kQueue], absl::Milliseconds(5));
+  EXPECT_EQ(frame->waited.Total(), absl::Milliseconds(90));
+  EXPECT_FALSE(frame->server.has_value());
+}
+
+TEST_F(EpochReaderTest, AFrameThatNobodyHadBegunWithIsQueued) {
+  TickingClock clock;
+  catalog_.observer().before_record = [&](const RecordKey&) {
+    clock.Advance(absl::Milliseconds(80));
+    return absl::OkStatus();
+  };
+  // The first frame takes all the credit and keeps it, so the second one is claimed when Next waits.
+  request_.credit_bytes = LargestFrameBytes(description_, request_.selection);
+  EpochReader reader(&catalog_, {.num_threads = 1, .now = clock.Reader()});
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<EpochStream> stream, reader.Open(request_));
+  ASSERT_THAT(stream->Next(), IsOk());
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::optional<EpochFrame> frame, stream->Next());
+  EXPECT_EQ(frame->waited[StallPart::kDisk], absl::Milliseconds(85));
+  EXPECT_EQ(frame->waited[StallPart::kQueue], absl::Milliseconds(10));
+}
+
+TEST_F(EpochReaderTest, NoClockIsReadWhereAFrameIsReady) {
+  TickingClock clock;
+  EpochReader reader(&catalog_, {.now = clock.Reader()});
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<EpochStream> stream, reader.Open(request_));
+  ASSERT_TRUE(Eventually([&] { return catalog_.observer().num_reads == 200; }));
+  for (int i = 0; i < 150; ++i) {  // of the last few, each thread may still be putting one into the ring
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::optional<EpochFrame> frame, stream->Next());
+    EXPECT_EQ(frame->waited.Total(), absl::ZeroDuration());
+    stream->ReturnCredit(frame->CostBytes());
+  }
+  EXPECT_EQ(clock.num_looks(), 0);
+}
+
 TEST_F(EpochReaderTest, AStreamOutlivesItsReader) {
   auto reader = std::make_unique<EpochReader>(&catalog_, EpochReader::Options{});
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<EpochStream> stream, reader->Open(request_));
