@@ -209,12 +209,15 @@ bool EpochSession::NextMessage(MessageBuilder& message, Content& content, absl::
 }
 
 StallTimes EpochSession::WaitForFrames(std::unique_lock<std::mutex>& lock) {
-  if (ended_ || waiting_bytes_ >= kWantedMessageBytes) return {};
+  // Without credit no more come before these are sent.
+  const auto is_enough = [&] {
+    return ended_ || waiting_bytes_ >= kWantedMessageBytes ||
+           (!waiting_.empty() && outstanding_bytes_ >= credit_bytes_);
+  };
+  if (is_enough()) return {};
   idle_.Begin(absl::Now());
   changed_.wait(lock, [&] { return ended_ || !waiting_.empty(); });
-  if (waiting_bytes_ < kWantedMessageBytes && !ended_) {
-    changed_.wait_for(lock, kLinger, [&] { return ended_ || waiting_bytes_ >= kWantedMessageBytes; });
-  }
+  if (!is_enough()) changed_.wait_for(lock, kLinger, is_enough);
   const Stall idle = idle_.End(absl::Now(), StallPart::kQueue);
   const StallTimes times = idle.rows().empty() ? StallTimes() : idle.rows().front();
   CountIdle(times);

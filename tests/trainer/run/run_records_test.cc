@@ -80,6 +80,21 @@ TEST_F(RunRecordsTest, AStepIsALineAndAPointOfEachCurve) {
   EXPECT_EQ(events[9].tag, "test/top1");
 }
 
+TEST_F(RunRecordsTest, AStepHasItsStallLedgerWhereItIsKnown) {
+  const auto records = Open(0);
+  records->Step({.step = 0, .stalls = std::vector<StallRow>{}, .step_seconds = 0.25});
+  records->Step(
+      {.step = 1,
+       .stalls = std::vector<StallRow>{{2, "grpc://a:1", {StallPart::kDisk, absl::Milliseconds(125)}}},
+       .step_seconds = 0.5});
+  records->Step({.step = 2});
+  ASSERT_THAT(records->Flush(), IsOk());
+  const std::string row = R"({"disk":0.125,"rank":2,"server":"grpc://a:1"})";
+  EXPECT_THAT(Lines(), ElementsAre(HasSubstr(R"("step_s":0.250000,"stall_s":[])"),
+                                   HasSubstr(R"("step_s":0.500000,"stall_s":[)" + row + "]}"),
+                                   ::testing::Not(HasSubstr("stall_s"))));
+}
+
 TEST_F(RunRecordsTest, AResumedPartBeginsAFileOfItsOwnAtItsStepWithinTheSameSecond) {
   for (const uint64_t first : {0, 3, 2}) {
     const auto records = Open(first);
