@@ -5,7 +5,8 @@
 //
 //   ranks_benchmark [demo | vit_s] [rounds] [steps of a run] [global batch]
 //
-// Starts afterimage-train as a user does, once for each side of a round.
+// Starts afterimage-train as a user does, once for each side of a round. All figures leave the first step of
+// a run out.
 #include <unistd.h>
 
 #include <algorithm>
@@ -57,26 +58,23 @@ class RanksRun {
 
   RunFigures Run(uint32_t num_ranks) {
     const std::string out = NextFolder();
-    const std::string trace = absl::StrCat(out, "-trace");
     const trainer::BoundSocket free_port = Require(trainer::BindTcp(0));
     close(free_port.descriptor);
     Processes ranks;
     for (uint32_t rank = 0; rank < num_ranks; ++rank) {
-      ranks.push_back(
-          Start(out, batch_,
-                {"--trace", absl::StrCat(trace, ".json"), "--trace-steps", absl::StrCat(num_steps_), "--rank",
-                 absl::StrCat(rank), "--world-size", absl::StrCat(num_ranks), "--rendezvous",
-                 absl::StrCat("127.0.0.1:", free_port.port)}));
+      ranks.push_back(Start(out, batch_,
+                            {"--rank", absl::StrCat(rank), "--world-size", absl::StrCat(num_ranks),
+                             "--rendezvous", absl::StrCat("127.0.0.1:", free_port.port)}));
     }
     Wait(ranks);
     RunFigures figures;
-    figures.images_per_second = Rate(out);
-    for (uint32_t rank = 0; rank < num_ranks && num_ranks > 1; ++rank) {
-      const Json other = ReadJson(absl::StrCat(trace, ".rank", rank, ".json"))["otherData"];
+    for (uint32_t rank = 0; rank < num_ranks; ++rank) {
+      const Json other = Trace(out, num_ranks > 1 ? absl::StrCat(".rank", rank) : "");
       figures.hidden_share += other["hidden_share"].get<double>() / num_ranks;
       figures.sum_seconds += other["sum_seconds_per_step"].get<double>() / num_ranks;
       figures.step_seconds += other["seconds_per_step"].get<double>() / num_ranks;
     }
+    figures.images_per_second = batch_ / figures.step_seconds;
     return figures;
   }
 
@@ -86,7 +84,10 @@ class RanksRun {
     Processes processes;
     for (const std::string& out : folders) processes.push_back(Start(out, batch_ / 2, {}));
     Wait(processes);
-    return Rate(folders[0]) + Rate(folders[1]);
+    double rate = 0;
+    for (const std::string& out : folders)
+      rate += batch_ / 2 / Trace(out, "")["seconds_per_step"].get<double>();
+    return rate;
   }
 
  private:
@@ -103,7 +104,11 @@ class RanksRun {
                                      "--steps",
                                      absl::StrCat(num_steps_),
                                      "--batch-size",
-                                     absl::StrCat(batch)};
+                                     absl::StrCat(batch),
+                                     "--trace",
+                                     absl::StrCat(out, "-trace.json"),
+                                     "--trace-steps",
+                                     absl::StrCat(num_steps_)};
     argv.insert(argv.end(), flags_.begin(), flags_.end());
     argv.insert(argv.end(), more.begin(), more.end());
     return std::make_unique<testing::ChildProcess>(argv);
@@ -116,8 +121,9 @@ class RanksRun {
     }
   }
 
-  static double Rate(const std::string& out) {
-    return ReadJson(out + "/summary.json")["images_per_second"].get<double>();
+  // What the trace sums up, over all steps but the first, in which memory and buckets are made.
+  static Json Trace(const std::string& out, const std::string& of_rank) {
+    return ReadJson(absl::StrCat(out, "-trace", of_rank, ".json"))["otherData"];
   }
 
   const std::string folder_;
