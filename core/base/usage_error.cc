@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <numeric>
+#include <string_view>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -53,6 +54,17 @@ std::string UnknownWordText(const std::string& command, const std::string& word,
   if (!is_flag && !subcommands.empty())
     absl::StrAppend(&text, "; commands: ", absl::StrJoin(subcommands, ", "));
   return text;
+}
+
+std::string PlainRangeText(std::string text) {
+  constexpr std::string_view kValue = "Value ", kRange = " not in range ", kTo = " to ";
+  constexpr size_t kDigitsOfNoBound = 100;
+  const size_t value = text.find(kValue), range = text.find(kRange);
+  if (value == std::string::npos || range == std::string::npos || range < value) return text;
+  const size_t high = text.find(kTo, range);
+  if (high == std::string::npos || text.size() - high < kDigitsOfNoBound) return text;
+  const std::string word = text.substr(value + kValue.size(), range - value - kValue.size());
+  return absl::StrCat(text.substr(0, value), word, " is too small");
 }
 
 }  // namespace afterimage

@@ -18,6 +18,10 @@ std::string UnknownWordText(const std::string& command, const std::string& word,
                             const std::vector<std::string>& flags,
                             const std::vector<std::string>& subcommands);
 
+// The library says of a flag whose value only has a lower bound that it is not in range 0.000000 to 1797693…, the
+// largest double: "--batch-size: 0 is too small" instead. Other texts stay as they are.
+std::string PlainRangeText(std::string text);
+
 // For CLI::App::failure_message, as UsageError<CLI::App, CLI::Error>. An unknown word comes before what is
 // missing: who writes --cahce has not forgotten --cache. A template, since core does not know the library.
 template <typename App, typename Error>
@@ -28,7 +32,7 @@ std::string UsageError(const App* app, const Error& error) {
     inner = inner->get_subcommands().back();
     command += " " + inner->get_name();
   }
-  std::string text = command + ": " + error.what();
+  std::string text = command + ": " + PlainRangeText(error.what());
   if (const std::vector<std::string> unknown = app->remaining(/*recurse=*/true); !unknown.empty()) {
     std::vector<std::string> flags, subcommands;
     for (const auto* option : inner->get_options()) flags.push_back("--" + option->get_single_name());

@@ -27,5 +27,15 @@ TEST(UnknownWordTextTest, NamesTheWordAndWhatThereIs) {
             "afterimage-server: unknown argument \"word\"");
 }
 
+TEST(PlainRangeTextTest, TheLargestDoubleIsNotShown) {
+  std::string largest = "1797693134862315708145274237317043567980705675258449965989174768031572607800285387";
+  largest += std::string(200, '0') + ".000000";
+  EXPECT_EQ(PlainRangeText("--batch-size: Value 0 not in range 0.000000 to " + largest),
+            "--batch-size: 0 is too small");
+  const std::string bounded = "--mask-ratio: Value 2 not in range 0 to 1";
+  EXPECT_EQ(PlainRangeText(bounded), bounded);
+  EXPECT_EQ(PlainRangeText("--out is required"), "--out is required");
+}
+
 }  // namespace
 }  // namespace afterimage
