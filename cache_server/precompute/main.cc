@@ -120,7 +120,10 @@ absl::StatusOr<CodecLimits> LimitsFrom(const PrecomputeOptions& options) {
 
 void PrintReport(const PrecomputeOptions& options, const CalibrationReport& report,
                  std::optional<Codec> taken) {
-  std::cout << (options.json ? ToJson(report, taken).dump() + "\n" : ToText(report, taken)) << std::flush;
+  // Who asked for the features, not for the report, gets a row per codec.
+  const ReportRows rows = options.calibrate_only ? ReportRows::kLevels : ReportRows::kTotals;
+  std::cout << (options.json ? ToJson(report, taken).dump() + "\n" : ToText(report, taken, rows))
+            << std::flush;
 }
 
 // A plan leaves nothing behind, and looks at fewer views.
@@ -151,6 +154,7 @@ absl::StatusOr<CodecDecision> MakeDecision(const PrecomputeOptions& options, Fea
 absl::Status CalibrateOnly(const PrecomputeOptions& options, FeatureCatalog& catalog,
                            const SetDescription& description, const ImageIndex& images,
                            TeacherRunner& teacher) {
+  AFTERIMAGE_RETURN_IF_ERROR(CheckNameIsFree(catalog, options.name));
   const CalibrateInput input{description, options.num_view_seeds, options.samples};
   Progress progress({.label = "calibrate",
                      .unit = "views",

@@ -11,6 +11,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "core/base/status_macros.h"
+#include "core/feature/unit_ledger.h"
 
 namespace afterimage {
 namespace {
@@ -135,7 +136,7 @@ void DeclarePrecomputeFlags(CLI::App& app, PrecomputeOptions& o) {
   app.add_option("--worker", o.worker, "name of this worker (default: host, process, time)");
   app.add_flag("--seed-major", o.seed_major, "finish one view seed for all images before the next");
   app.add_option("--lease-seconds", o.lease_seconds, "how long a silent worker keeps its units")
-      ->check(CLI::Range(1.0, 86400.0))->capture_default_str();
+      ->check(CLI::Range(1.0, absl::ToDoubleSeconds(kMaxLeaseDuration)))->capture_default_str();
   app.add_option("--error-sample", o.error_sample,
                  "share of the records on which the codec's error is measured and kept for "
                  "afterimage info")

@@ -54,11 +54,12 @@ absl::StatusOr<std::optional<Digest256>> ChoiceFolder::Decided(const Digest256& 
 
 absl::StatusOr<ChoiceClaim> ChoiceFolder::Claim(const Digest256& request, const std::string& worker,
                                                 absl::Duration lease_duration) const {
+  AFTERIMAGE_RETURN_IF_ERROR(ValidateChoiceClaim(worker, lease_duration));
   ChoiceClaim claim;
   AFTERIMAGE_ASSIGN_OR_RETURN(claim.set_id, Decided(request));
   if (claim.set_id.has_value()) return claim;
   std::error_code ignored;
-  if (lease_duration <= absl::ZeroDuration() && !std::filesystem::exists(root_, ignored)) {
+  if (lease_duration == absl::ZeroDuration() && !std::filesystem::exists(root_, ignored)) {
     claim.holder = worker;  // a lease that ends at once, of which nothing need be written
     return claim;
   }
@@ -69,7 +70,7 @@ absl::StatusOr<ChoiceClaim> ChoiceFolder::Claim(const Digest256& request, const 
   const std::filesystem::path path = root_ / absl::StrCat(request.Hex(), ".lease");
   AFTERIMAGE_ASSIGN_OR_RETURN(const Lease lease, ReadLease(path));
   const absl::Time now = clock_();
-  if (lease_duration <= absl::ZeroDuration() && lease.worker != worker) {
+  if (lease_duration == absl::ZeroDuration() && lease.worker != worker) {
     claim.holder = lease.expires > now ? lease.worker : worker;
     return claim;
   }

@@ -55,10 +55,11 @@ struct Source {
   std::vector<ImageKey> keys;
 };
 
-// Calls `use` with each record of `numbers`, in order; those that are missing, damaged or failed are left
+// Calls `use` with number and record of each of `numbers`, in order; those that are missing, damaged or failed are left
 // out.
 absl::Status ForEachRecord(const Source& source, const std::set<uint64_t>& numbers, absl::string_view label,
-                           bool json, const std::function<absl::Status(const FeatureRecord&)>& use) {
+                           bool json,
+                           const std::function<absl::Status(uint64_t, const FeatureRecord&)>& use) {
   FeatureStore& store = *source.selected.set.store;
   const std::vector<uint64_t> all(numbers.begin(), numbers.end());
   Progress progress({.label = std::string(label),
@@ -80,7 +81,7 @@ absl::Status ForEachRecord(const Source& source, const std::set<uint64_t>& numbe
         AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock block,
                                     FeatureBlock::Parse(result.block.bytes, store.profile()));
         AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureRecord record, block.ToRecord());
-        return use(record);
+        return use(all[first + index], record);
       }();
       used = WithContext(used, absl::StrCat("record ", wanted[index].ToString()));
       return used.ok();
@@ -112,31 +113,19 @@ absl::StatusOr<Source> OpenSource(const CalibrateFlags& flags) {
   return source;
 }
 
-// So that a name which cannot be given is told before the work.
-absl::Status CheckName(FeatureCatalog& catalog, const std::string& name) {
-  if (name.empty()) return absl::OkStatus();
-  AFTERIMAGE_RETURN_IF_ERROR(ValidateName(name));
-  AFTERIMAGE_ASSIGN_OR_RETURN(const auto names, catalog.ListNames());
-  const auto taken = names.find(name);
-  if (taken == names.end()) return absl::OkStatus();
-  return absl::AlreadyExistsError(absl::StrCat("the name \"", name, "\" stands for ", taken->second.Hex(),
-                                               "; choose another, or remove it: afterimage names --remove ",
-                                               name));
-}
-
 absl::Status RunCalibrate(const CalibrateFlags& flags) {
   InstallStopSignalHandlers();
   AFTERIMAGE_ASSIGN_OR_RETURN(const Source source, OpenSource(flags));
   FeatureCatalog& catalog = *source.selected.cache.catalog;
   const SetDescription& description = source.selected.summary.description;
-  AFTERIMAGE_RETURN_IF_ERROR(CheckName(catalog, flags.name));
+  AFTERIMAGE_RETURN_IF_ERROR(CheckNameIsFree(catalog, flags.name));
   const Sample sample =
       ChooseSample(source.keys.size() * uint64_t{source.selected.summary.num_view_seeds}, flags.samples);
 
   ProfileBuilder builder(description.set.feature_id, description.set.levels,
                          description.feature.geometry.width);
   AFTERIMAGE_RETURN_IF_ERROR(ForEachRecord(source, sample.calibrated, "calibrate", flags.json,
-                                           [&](const FeatureRecord& record) { return builder.Add(record); }));
+                                           [&](uint64_t, const FeatureRecord& record) { return builder.Add(record); }));
   AFTERIMAGE_ASSIGN_OR_RETURN(FeatureProfile profile, builder.Finish());
 
   CalibrationReport report;
@@ -145,14 +134,14 @@ absl::Status RunCalibrate(const CalibrateFlags& flags) {
   report.num_images = source.keys.size();
   report.source = absl::StrCat("set ", source.selected.summary.id.Hex());
   report.exact = CodecName(description.set.codec);
-  report.num_also_calibrated = static_cast<uint64_t>(std::ranges::count_if(
-      sample.measured, [&](uint64_t number) { return sample.calibrated.contains(number); }));
-  AFTERIMAGE_RETURN_IF_ERROR(ForEachRecord(source, sample.measured, "measure", flags.json,
-                                           [&](const FeatureRecord& record) -> absl::Status {
-                                             for (CodecMeter& meter : report.meters)
-                                               AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
-                                             return absl::OkStatus();
-                                           }));
+  AFTERIMAGE_RETURN_IF_ERROR(
+      ForEachRecord(source, sample.measured, "measure", flags.json,
+                    [&](uint64_t number, const FeatureRecord& record) -> absl::Status {
+                      if (sample.calibrated.contains(number)) ++report.num_also_calibrated;
+                      for (CodecMeter& meter : report.meters)
+                        AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
+                      return absl::OkStatus();
+                    }));
 
   AFTERIMAGE_RETURN_IF_ERROR(catalog.PutProfile(*report.profile));
   if (!flags.name.empty())

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/status_macros.h"
+#include "core/feature/unit_ledger.h"
 
 namespace afterimage {
 namespace {
@@ -144,6 +145,22 @@ absl::Status ValidateName(absl::string_view name) {
   }
   return absl::InvalidArgumentError(absl::StrCat("\"", name, "\" is not a name: 1 to ", kMaxNameLength,
                                                  " of a-z 0-9 . _ -, the first one a letter or a digit"));
+}
+
+absl::Status CheckNameIsFree(FeatureCatalog& catalog, const std::string& name) {
+  if (name.empty()) return absl::OkStatus();
+  AFTERIMAGE_RETURN_IF_ERROR(ValidateName(name));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const auto names, catalog.ListNames());
+  const auto taken = names.find(name);
+  if (taken == names.end()) return absl::OkStatus();
+  return absl::AlreadyExistsError(absl::StrCat("the name \"", name, "\" stands for ", taken->second.Hex(),
+                                               "; choose another, or remove it: afterimage names --remove ",
+                                               name));
+}
+
+absl::Status ValidateChoiceClaim(const std::string& worker, absl::Duration lease_duration) {
+  if (worker.empty()) return absl::InvalidArgumentError("choice: the worker has no name");
+  return lease_duration == absl::ZeroDuration() ? absl::OkStatus() : ValidateLeaseDuration(lease_duration);
 }
 
 absl::Status ValidateLabels(const Manifest& manifest, const LabelTable& labels) {

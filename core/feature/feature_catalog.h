@@ -85,7 +85,8 @@ class FeatureCatalog {
 
   // Which set a request stands for, where a codec is asked for by its error: decided by the first worker to
   // come. Not decided yet: the caller gets a lease on the decision, or has it renewed, unless another worker
-  // holds one. A duration of zero gives a lease back.
+  // holds one. A duration of zero gives a lease back. InvalidArgument: a worker without a name, a lease above
+  // kMaxLeaseDuration.
   virtual absl::StatusOr<ChoiceClaim> ClaimChoice(const Digest256& request, const std::string& worker,
                                                   absl::Duration lease_duration) = 0;
   // The request stands for this set from now on, and the lease ends. The first decision counts, unless
@@ -118,6 +119,11 @@ absl::StatusOr<std::shared_ptr<const FeatureProfile>> ProfileOfSet(FeatureCatalo
                                                                    const SetDescription& description);
 // OK unless `name` is not a valid name (InvalidArgument tells the rule).
 absl::Status ValidateName(absl::string_view name);
+// So that a name which cannot be given is told before the work. OK: it can, or it is empty. InvalidArgument as
+// ValidateName; AlreadyExists, with the remedy: it stands for something.
+absl::Status CheckNameIsFree(FeatureCatalog& catalog, const std::string& name);
+// What ClaimChoice refuses in every implementation.
+absl::Status ValidateChoiceClaim(const std::string& worker, absl::Duration lease_duration);
 // What PutLabels refuses in every implementation.
 absl::Status ValidateLabels(const Manifest& manifest, const LabelTable& labels);
 

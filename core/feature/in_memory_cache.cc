@@ -132,6 +132,7 @@ absl::StatusOr<std::vector<Digest256>> InMemoryFeatureCatalog::ListProfiles() {
 absl::StatusOr<ChoiceClaim> InMemoryFeatureCatalog::ClaimChoice(const Digest256& request,
                                                                 const std::string& worker,
                                                                 absl::Duration lease_duration) {
+  AFTERIMAGE_RETURN_IF_ERROR(ValidateChoiceClaim(worker, lease_duration));
   std::lock_guard lock(mutex_);
   Choice& choice = choices_[request];
   if (choice.set_id.has_value()) return ChoiceClaim{choice.set_id, ""};

@@ -227,6 +227,13 @@ TEST_P(FeatureCatalogConformance, OneWorkerDecidesARequest) {
     EXPECT_EQ(claim("c"), "c");
   }
 
+  for (const absl::Duration bad : {absl::Hours(1), absl::InfiniteDuration(), absl::Seconds(-1)}) {
+    EXPECT_THAT(catalog().ClaimChoice(request, "d", bad),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 30m")));
+  }
+  EXPECT_THAT(catalog().ClaimChoice(request, "", lease),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no name")));
+
   EXPECT_THAT(catalog().DecideChoice(request, set, false), IsOkAndHolds(set));
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const ChoiceClaim decided, catalog().ClaimChoice(request, "d", lease));
   EXPECT_EQ(decided.set_id, set);

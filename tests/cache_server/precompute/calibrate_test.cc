@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <string>
@@ -97,6 +98,10 @@ TEST_F(CalibrateTest, TheReportHasEveryCodecAndItsProfileDependsOnTheViewsAlone)
   for (const Codec codec : kAllCodecs) EXPECT_THAT(text, HasSubstr("\n" + CodecName(codec)));
   EXPECT_THAT(text, AllOf(HasSubstr("40 of all 40 views of 20 images"), HasSubstr("records are few"),
                           HasSubstr("<- taken")));
+  const std::string totals = ToText(report, Codec::kI8x, ReportRows::kTotals);
+  for (const Codec codec : kAllCodecs) EXPECT_THAT(totals, HasSubstr("\n" + CodecName(codec)));
+  EXPECT_EQ(std::ranges::count(text, '\n') - std::ranges::count(totals, '\n'),
+            static_cast<ptrdiff_t>(std::size(kAllCodecs) * 2));  // two levels
   EXPECT_EQ(ToJson(report, Codec::kI8x)["taken"], "i8x");
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const CalibrationReport again,
                                   CalibrateOnImages(input, *images_, teacher_, nullptr));
