@@ -1,5 +1,6 @@
 #include "trainer/checkpoint/same_config.h"
 
+#include <cstdio>
 #include <set>
 #include <vector>
 
@@ -37,6 +38,15 @@ absl::Status CheckSameConfig(const std::string& before, const Json& now) {
   if (differences.empty()) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(
       "the checkpoint has another configuration: ", absl::StrJoin(differences, "; "), kOtherRunRemedy));
+}
+
+void WarnOfOther(const std::map<std::string, std::string>& values, const char* what, const std::string& now) {
+  const auto value = values.find(what);
+  const std::string before = value == values.end() ? "1" : value->second;
+  if (before == now) return;
+  std::fprintf(stderr,
+               "warning: it was written with %s %s, this run has %s: losses will differ in the last bits\n",
+               before.c_str(), what, now.c_str());
 }
 
 }  // namespace afterimage::trainer

@@ -65,15 +65,8 @@ absl::Status LabelledState::Load() {
   AFTERIMAGE_RETURN_IF_ERROR(CheckSameRun(*path, values["config"]));
   AFTERIMAGE_RETURN_IF_ERROR(Adopt(std::move(checkpoint), *path));
   std::fprintf(stderr, "going on from %s\n", path->c_str());
-  const auto warn_of_other = [&](const char* key, const std::string& before, const std::string& now) {
-    if (before == now) return;
-    std::fprintf(stderr,
-                 "warning: it was written with %s %s, this run has %s: losses will differ in the last bits\n",
-                 before.c_str(), key, now.c_str());
-  };
-  warn_of_other("threads", values["threads"], absl::StrCat(at::get_num_threads()));
-  const auto ranks = values.find("ranks");  // absent: from before there were several
-  warn_of_other("ranks", ranks == values.end() ? "1" : ranks->second, absl::StrCat(num_ranks_));
+  WarnOfOther(values, "threads", absl::StrCat(at::get_num_threads()));
+  WarnOfOther(values, "ranks", absl::StrCat(num_ranks_));
   return absl::OkStatus();
 }
 

@@ -58,4 +58,11 @@ class Communicator {
   virtual void Leave(const absl::Status& status) = 0;
 };
 
+// Leaves with what has become of this rank's run, and hands it on.
+template <typename T>
+absl::StatusOr<T> LeaveWith(Communicator& communicator, absl::StatusOr<T> result) {
+  communicator.Leave(result.status());
+  return result;
+}
+
 }  // namespace afterimage::trainer

@@ -82,9 +82,7 @@ LabelledOptions FinetuneOptions::Defaults() {
 }
 
 absl::StatusOr<LabelledSummary> Finetune(const FinetuneOptions& options, Communicator& ranks) {
-  absl::StatusOr<LabelledSummary> summary = Run(options, ranks);
-  ranks.Leave(summary.status());
-  return summary;
+  return LeaveWith(ranks, Run(options, ranks));
 }
 
 absl::StatusOr<LabelledSummary> Finetune(const FinetuneOptions& options) {

@@ -197,9 +197,7 @@ absl::StatusOr<PretrainSummary> Run(const PretrainOptions& options, Communicator
 }  // namespace
 
 absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options, Communicator& communicator) {
-  absl::StatusOr<PretrainSummary> summary = Run(options, communicator);
-  communicator.Leave(summary.status());
-  return summary;
+  return LeaveWith(communicator, Run(options, communicator));
 }
 
 absl::StatusOr<PretrainSummary> Pretrain(const PretrainOptions& options) {

@@ -42,16 +42,8 @@ absl::StatusOr<RunState> Load(const PretrainPlan& plan, TrainStep& train_step) {
   AFTERIMAGE_RETURN_IF_ERROR(WithContext(CheckSameData(token, expected), *path));
   AFTERIMAGE_RETURN_IF_ERROR(WithContext(train_step.Load(checkpoint), *path));
   std::fprintf(stderr, "going on from %s\n", path->c_str());
-  const auto warn_of_other = [&](const char* key, const std::string& before, const std::string& now) {
-    if (before == now) return;
-    std::fprintf(stderr,
-                 "warning: it was written with %s %s, this run has %s: losses will differ in the last bits\n",
-                 before.c_str(), key, now.c_str());
-  };
-  warn_of_other(kThreads, checkpoint.values[kThreads], absl::StrCat(at::get_num_threads()));
-  const auto ranks = checkpoint.values.find(kRanks);  // absent: from before there were several
-  warn_of_other(kRanks, ranks == checkpoint.values.end() ? "1" : ranks->second,
-                absl::StrCat(plan.slice.num_ranks));
+  WarnOfOther(checkpoint.values, kThreads, absl::StrCat(at::get_num_threads()));
+  WarnOfOther(checkpoint.values, kRanks, absl::StrCat(plan.slice.num_ranks));
   state.token = token;
   if (checkpoint.values.contains(kEpochKey)) {  // there was none before November 2026
     AFTERIMAGE_ASSIGN_OR_RETURN(state.epochs, BestEpoch::Parse(checkpoint.values[kEpochKey]));

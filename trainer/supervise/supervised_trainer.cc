@@ -69,9 +69,7 @@ LabelledOptions SupervisedOptions::Defaults() {
 }
 
 absl::StatusOr<LabelledSummary> TrainSupervised(const SupervisedOptions& options, Communicator& ranks) {
-  absl::StatusOr<LabelledSummary> summary = Run(options, ranks);
-  ranks.Leave(summary.status());
-  return summary;
+  return LeaveWith(ranks, Run(options, ranks));
 }
 
 absl::StatusOr<LabelledSummary> TrainSupervised(const SupervisedOptions& options) {
