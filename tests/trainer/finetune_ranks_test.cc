@@ -1,6 +1,4 @@
 // Several ranks fine-tune as one does. The ranks are threads here.
-#include <ATen/ATen.h>
-
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -17,6 +15,7 @@
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temporary_folder.h"
 #include "tests/trainer/distributed/in_ranks.h"
+#include "tests/trainer/equal_runs.h"
 #include "tests/trainer/small_world.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/data/labelled_view_loader.h"
@@ -88,11 +87,7 @@ class FinetuneRanksTest : public ::testing::Test {
       lines.push_back(Json::parse(line.begin(), line.end()));
     return lines;
   }
-  Checkpoint Last(const std::string& out) const {
-    auto checkpoint = ReadCheckpoint(LatestCheckpoint(Path(out)).value_or(""));
-    EXPECT_THAT(checkpoint.status(), IsOk());
-    return checkpoint.ok() ? *std::move(checkpoint) : Checkpoint{};
-  }
+  Checkpoint Last(const std::string& out) const { return testing::LastCheckpoint(Path(out)); }
   // The same figures in every line, but for what is measured in time.
   void ExpectSameRun(const std::string& one, const std::string& other) const {
     const std::vector<Json> a = Metrics(one), b = Metrics(other);
@@ -110,13 +105,6 @@ class FinetuneRanksTest : public ::testing::Test {
         }
       }
     }
-  }
-  // Without the bias of the keys: attention does not depend on it, its gradient is rounding noise, and Adam
-  // makes steps of full length of that.
-  static at::Tensor Determined(const std::string& name, const at::Tensor& tensor) {
-    if (!name.ends_with(".attn.qkv.bias")) return tensor;
-    const std::vector<at::Tensor> parts = tensor.chunk(3);
-    return at::cat({parts[0], parts[2]});
   }
   const afterimage::testing::TemporaryFolder folder_;
 };
@@ -149,13 +137,8 @@ TEST_F(FinetuneRanksTest, RanksMakeTheRunOfOneRank) {
     EXPECT_EQ(ranks.step, one.step);
     EXPECT_EQ(ranks.values.at("best_top1_count"), one.values.at("best_top1_count"));
     EXPECT_EQ(ranks.values.at("num_test_images"), "21");
-    for (const auto both : {&Checkpoint::weights, &Checkpoint::average}) {
-      for (const auto& [name, tensor] : one.*both) {
-        EXPECT_TRUE(
-            at::allclose(Determined(name, (ranks.*both).at(name)), Determined(name, tensor), 2e-3, 2e-5))
-            << num_ranks << " " << name;
-      }
-    }
+    testing::ExpectClose(ranks.weights, one.weights, 2e-3, 2e-5, out);
+    testing::ExpectClose(ranks.average, one.average, 2e-3, 2e-5, out + " average");
   }
 }
 
@@ -171,11 +154,7 @@ TEST_F(FinetuneRanksTest, ARestartWithAnotherNumberOfRanksGoesOn) {
   }
   const Checkpoint one = Last("one"), changing = Last("changing");
   EXPECT_EQ(changing.step, one.step);
-  for (const auto& [name, tensor] : one.weights) {
-    EXPECT_TRUE(
-        at::allclose(Determined(name, changing.weights.at(name)), Determined(name, tensor), 2e-3, 2e-5))
-        << name;
-  }
+  testing::ExpectClose(changing.weights, one.weights, 2e-3, 2e-5, "changing");
 }
 
 TEST_F(FinetuneRanksTest, HalfPrecisionAndSupervisedTrainingHaveRanksToo) {

@@ -14,6 +14,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/trainer/distributed/in_ranks.h"
+#include "tests/trainer/equal_runs.h"
 #include "tests/trainer/pretrain_fixture.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/pretrain/agreed_step.h"
@@ -56,19 +57,7 @@ class PretrainRanksTest : public testing::PretrainTest {
           << column << " " << step;
     }
   }
-  Checkpoint Last(const std::string& out) const {
-    auto checkpoint = ReadCheckpoint(LatestCheckpoint(Path(out)).value_or(""));
-    EXPECT_THAT(checkpoint.status(), IsOk());
-    return checkpoint.ok() ? *std::move(checkpoint) : Checkpoint{};
-  }
-
-  // Without the bias of the keys: attention does not depend on it, its gradient is rounding noise, and Adam
-  // makes steps of full length of that.
-  static at::Tensor Determined(const std::string& name, const at::Tensor& tensor) {
-    if (!name.ends_with(".attn.qkv.bias")) return tensor;
-    const std::vector<at::Tensor> parts = tensor.chunk(3);
-    return at::cat({parts[0], parts[2]});
-  }
+  Checkpoint Last(const std::string& out) const { return testing::LastCheckpoint(Path(out)); }
 
   // Everything that could go differently with a part of the batch: dropped paths, pictures that weigh
   // nothing, parts, a norm, an average.
@@ -95,13 +84,8 @@ TEST_F(PretrainRanksTest, RanksMakeTheRunOfOneRank) {
     EXPECT_EQ(Column(out, "samples"), Column("one", "samples"));
     const Checkpoint one = Last("one"), ranks = Last(out);
     EXPECT_EQ(ranks.values.at("step_token"), one.values.at("step_token"));
-    for (const auto both : {&Checkpoint::weights, &Checkpoint::average}) {
-      for (const auto& [name, tensor] : one.*both) {
-        EXPECT_TRUE(
-            at::allclose(Determined(name, (ranks.*both).at(name)), Determined(name, tensor), 1e-3, 1e-5))
-            << num_ranks << " " << name;
-      }
-    }
+    testing::ExpectClose(ranks.weights, one.weights, 1e-3, 1e-5, out);
+    testing::ExpectClose(ranks.average, one.average, 1e-3, 1e-5, out + " average");
   }
 }
 

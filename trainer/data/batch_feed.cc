@@ -263,9 +263,9 @@ absl::Status BatchFeed::FillBatch(Streams& streams, TrainingBatch& batch) {
     const uint64_t position = batch.step * options_.request.global_batch + index;
     for (size_t i = 0; i < streams.size(); ++i) {
       AFTERIMAGE_ASSIGN_OR_RETURN(std::optional<EpochFrame> frame, streams[i]->Next());
-      if (frame.has_value()) Explain(frame->server, frame->waited);
       if (!frame.has_value())
         return absl::InternalError(absl::StrCat("the source ended the epoch before position ", position));
+      Explain(frame->server, frame->waited);
       if (frame->position != position) {
         return absl::InternalError(
             absl::StrCat("the source sent position ", frame->position, " instead of ", position));
