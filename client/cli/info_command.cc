@@ -63,8 +63,9 @@ absl::Status PrintText(FeatureCatalog& catalog, const SetSummary& summary) {
   }
   std::cout << "\n";
   for (const UnitMetadata& worker : summary.workers) {
-    std::cout << absl::StrFormat("  made by  %s, %s, micro-batch %d: %d records\n", worker.device, worker.library_versions,
-                                 worker.micro_batch, worker.num_records);
+    const std::string batch = worker.micro_batch > 0 ? absl::StrCat(", micro-batch ", worker.micro_batch) : "";
+    std::cout << absl::StrFormat("  made by  %s, %s%s: %d records\n", worker.device, worker.library_versions,
+                                 batch, worker.num_records);
   }
   std::vector<SampledError> errors;
   for (const UnitMetadata& worker : summary.workers) AddErrors(worker.errors, errors);

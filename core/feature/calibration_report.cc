@@ -83,7 +83,7 @@ absl::StatusOr<Codec> ChooseCodec(const CalibrationReport& report, const CodecLi
       WorstRmse(*smallest), HumanBytes(static_cast<uint64_t>(report.BytesPerSeed(*smallest)))));
 }
 
-std::string ToText(const CalibrationReport& report, std::optional<Codec> chosen) {
+std::string ToText(const CalibrationReport& report, std::optional<Codec> chosen, ReportRows rows) {
   const ProfileContent& content = report.profile->content();
   std::string text = absl::StrFormat("profile  %s\n  feature  %s\n  from     %d records, %d tokens of %s\n",
                                      report.profile->digest().Hex(), content.feature_id.Hex(),
@@ -102,7 +102,9 @@ std::string ToText(const CalibrationReport& report, std::optional<Codec> chosen)
                         "RMSE", "largest", "worst cosine", "encode", "decode");
   for (const CodecMeter& meter : report.meters) {
     const std::string name = CodecName(meter.codec());
-    for (const auto& [level, error] : meter.levels()) text += Row(name, absl::StrCat(level), error);
+    if (rows == ReportRows::kLevels) {
+      for (const auto& [level, error] : meter.levels()) text += Row(name, absl::StrCat(level), error);
+    }
     text += Row(name, "all", meter.Total());
   }
   for (const CodecMeter& meter : report.meters) {

@@ -44,8 +44,10 @@ std::vector<CodecMeter> MakeMeters(const FeatureProfile& profile);
 // what comes nearest.
 absl::StatusOr<Codec> ChooseCodec(const CalibrationReport& report, const CodecLimits& limits);
 
+enum class ReportRows { kLevels, kTotals };  // with a row for each level, or one per codec only
 // A table: a row per codec and level, and the bytes of a view seed; `chosen` is marked.
-std::string ToText(const CalibrationReport& report, std::optional<Codec> chosen);
+std::string ToText(const CalibrationReport& report, std::optional<Codec> chosen,
+                   ReportRows rows = ReportRows::kLevels);
 // One JSON object.
 Json ToJson(const CalibrationReport& report, std::optional<Codec> chosen);
 
