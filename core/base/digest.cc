@@ -12,8 +12,16 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#if defined(__x86_64__)
+// Of the same library, with the widest registers that the processor has. Its header xxh_x86dispatch.h does
+// not go with XXH_INLINE_ALL.
+extern "C" unsigned long long XXH3_64bits_dispatch(const void* input, size_t length);
+#endif
+
 namespace afterimage {
 namespace {
+
+constexpr size_t kLongInput = 1024;  // below it, a call costs more than wide registers save
 
 constexpr char kHexDigits[] = "0123456789abcdef";
 
@@ -96,7 +104,12 @@ Digest256 Sha256(ByteSpan bytes) {
   return digest;
 }
 
-uint64_t Xxh3_64(ByteSpan bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
+uint64_t Xxh3_64(ByteSpan bytes) {
+#if defined(__x86_64__)
+  if (bytes.size() >= kLongInput) return XXH3_64bits_dispatch(bytes.data(), bytes.size());
+#endif
+  return XXH3_64bits(bytes.data(), bytes.size());
+}
 
 Digest128 Xxh3_128(ByteSpan bytes) {
   const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());

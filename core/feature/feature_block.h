@@ -100,6 +100,11 @@ class FeatureBlock {
   // numbers of the plane (0 .. num_tokens() - 1), empty = all. NotFound: the level is not in the block.
   // FailedPrecondition: the block is coded with a profile, and none or another was given (both told).
   absl::Status ReadLevel(uint32_t level, std::span<const uint16_t> rows, std::span<float> target) const;
+  // As ReadLevel, into elements of `format` (one of kF32, kF16, kBf16; host byte order), each rounded to the
+  // nearest of it; those that are stored so are copied. FailedPrecondition: a value is
+  // beyond the format.
+  absl::Status ReadLevelAs(Codec format, uint32_t level, std::span<const uint16_t> rows,
+                           std::span<uint8_t> target) const;
   // Mean and inverse deviation of rows of a level, as ReadLevel.
   absl::Status ReadLevelStatistics(uint32_t level, std::span<const uint16_t> rows, std::span<float> mean,
                                    std::span<float> inverse_deviation) const;
@@ -131,6 +136,8 @@ class FeatureBlock {
   // where there is one, and coded planes are decoded.
   absl::StatusOr<block::PlaneReader> OpenPlane(uint32_t level, bool decodes) const;
   absl::StatusOr<block::PlaneReader> OpenEzqPlane(uint32_t level, ByteSpan bytes, bool decodes) const;
+  template <typename Read>
+  absl::Status ReadRows(uint32_t level, std::span<const uint16_t> rows, size_t room, Read read) const;
   absl::StatusOr<const LevelCodes*> CodesOf(uint32_t level) const;
   absl::StatusOr<ByteSpan> ExceptionsOf(uint32_t level) const;  // checked; empty where there are none
   const Section* FindLevel(uint16_t kind, uint32_t level) const;

@@ -8,6 +8,7 @@
 #include "core/feature/ezq.h"
 #include "core/feature/feature_block.h"
 #include "core/feature/feature_block_layout.h"
+#include "core/feature/feature_block_values.h"
 #include "core/feature/lossless16.h"
 #include "core/feature/plane_reader.h"
 
@@ -184,22 +185,57 @@ absl::StatusOr<block::PlaneReader> FeatureBlock::OpenEzqPlane(uint32_t level, By
                             {&codes->ezq[EzqIndex(codec_)], nullptr}, plane);
 }
 
-absl::Status FeatureBlock::ReadLevel(uint32_t level, std::span<const uint16_t> rows,
-                                     std::span<float> target) const {
+// Calls `read(plane, row, i)` for the i-th of the rows that are asked for.
+template <typename Read>
+absl::Status FeatureBlock::ReadRows(uint32_t level, std::span<const uint16_t> rows, size_t room,
+                                    Read read) const {
   AFTERIMAGE_ASSIGN_OR_RETURN(const block::PlaneReader plane, OpenPlane(level, /*decodes=*/true));
   const size_t num_rows = rows.empty() ? num_tokens_ : rows.size();
-  if (target.size() != num_rows * width_) {
-    return absl::InvalidArgumentError(absl::StrCat("room for ", target.size(), " values, ", num_rows,
-                                                   " rows of ", width_, " are asked for"));
+  if (room != num_rows * width_) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("room for ", room, " values, ", num_rows, " rows of ", width_, " are asked for"));
   }
   for (size_t i = 0; i < num_rows; ++i) {
     const size_t row = rows.empty() ? i : rows[i];
     if (row >= num_tokens_) {
       return absl::InvalidArgumentError(absl::StrCat("row ", row, " of a plane of ", num_tokens_, " rows"));
     }
-    plane.ReadRow(row, target.subspan(i * width_, width_));
+    AFTERIMAGE_RETURN_IF_ERROR(read(plane, row, i));
   }
   return absl::OkStatus();
+}
+
+absl::Status FeatureBlock::ReadLevel(uint32_t level, std::span<const uint16_t> rows,
+                                     std::span<float> target) const {
+  return ReadRows(level, rows, target.size(), [&](const block::PlaneReader& plane, size_t row, size_t i) {
+    plane.ReadRow(row, target.subspan(i * width_, width_));
+    return absl::OkStatus();
+  });
+}
+
+absl::Status FeatureBlock::ReadLevelAs(Codec format, uint32_t level, std::span<const uint16_t> rows,
+                                       std::span<uint8_t> target) const {
+  const ElementType type = block::PlaneType(format);
+  if (!block::IsFloat(type)) {
+    return absl::InvalidArgumentError(absl::StrCat("values cannot be read as ", CodecName(format)));
+  }
+  const size_t element_bytes = block::ElementBytes(type), row_bytes = width_ * element_bytes;
+  const Section* const section = FindLevel(Code(SectionKind::kPlane), level);
+  const bool is_coded_so = section != nullptr && section->type != static_cast<uint8_t>(type) &&
+                           block::RowType(static_cast<ElementType>(section->type)) == type;
+  if (is_coded_so && rows.empty() && target.size() == num_tokens_ * row_bytes) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*section));
+    return DecodeLossless16(bytes, target);  // the only coded planes of floats
+  }
+  std::vector<float> scratch(width_);
+  return ReadRows(level, rows, target.size() / element_bytes,
+                  [&](const block::PlaneReader& plane, size_t row, size_t i) -> absl::Status {
+                    const size_t bad = plane.ReadRowAs(type, row, scratch, target.data() + i * row_bytes);
+                    if (bad == width_) return absl::OkStatus();
+                    return absl::FailedPreconditionError(absl::StrCat("level ", level, ", row ", row, ", channel ", bad,
+                                                              ": ", scratch[bad], " is beyond the range of ",
+                                                              CodecName(format)));
+                  });
 }
 
 absl::Status FeatureBlock::ReadLevelStatistics(uint32_t level, std::span<const uint16_t> rows,

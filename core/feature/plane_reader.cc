@@ -46,6 +46,16 @@ void PlaneReader::ReadRow(size_t row, std::span<float> target) const {
   }
 }
 
+size_t PlaneReader::ReadRowAs(ElementType type, size_t row, std::span<float> scratch, uint8_t* target) const {
+  if (type == type_) {
+    const ByteSpan source = RowBytes(row);
+    std::memcpy(target, source.data(), source.size());
+    return width_;
+  }
+  ReadRow(row, scratch);
+  return EncodeFloats(type, scratch, target);
+}
+
 void PlaneReader::AppendExceptions(size_t row, size_t target_row, std::vector<PlaneException>& target) const {
   const Range range = ExceptionsOf(row);
   for (size_t i = range.begin; i < range.end; ++i) {

@@ -28,6 +28,13 @@ TEST(DigestTest, Xxh3KnownAnswers) {
   EXPECT_EQ(Xxh3_128(AsBytes("abc")).Hex(), "06b05ab6733a618578af5f94892f3950");
 }
 
+// Short and long input go different ways. Of xxhash 3.5 from PyPI.
+TEST(DigestTest, Xxh3OfLongInputIsThatOfTheSpecification) {
+  EXPECT_EQ(Xxh3_64(AsBytes(std::string(1023, 'x'))), 0x044A8287E4E340AAu);
+  EXPECT_EQ(Xxh3_64(AsBytes(std::string(1024, 'x'))), 0xFC56A7CE85B3164Au);
+  EXPECT_EQ(Xxh3_64(AsBytes(std::string(100000, 'x'))), 0xD8B99A30E426AC41u);
+}
+
 TEST(DigestTest, StreamGivesTheDigestOfTheWhole) {
   const std::string text(100000, 'x');
   Sha256Stream stream;

@@ -4,9 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "core/feature/bfloat16.h"
 #include "core/feature/ezq.h"
 #include "core/feature/feature_block.h"
 #include "core/feature/feature_block_layout.h"
+#include "core/feature/half.h"
 #include "gmock/gmock.h"
 #include "tests/core/feature/golden_bytes.h"
 #include "tests/core/feature/golden_record.h"
@@ -215,6 +217,49 @@ TEST(FeatureBlockCodecsTest, RowsOfAPartAreThoseOfTheWhole) {
     AFTERIMAGE_ASSERT_OK(one_parsed.ReadLevel(4, {}, level));
     EXPECT_EQ(level, two_levels.levels[1].values);
   }
+}
+
+TEST(FeatureBlockCodecsTest, LevelsAreReadAsHalvesAsTheyWouldBeRounded) {
+  const std::vector<uint16_t> some = {0, 4, 1};
+  for (const Codec codec : kAllCodecs) {
+    SCOPED_TRACE(CodecName(codec));
+    const std::string bytes = EncodeFeatureBlock(Record(), codec, &profile()).value();
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block,
+                                    FeatureBlock::Parse(AsBytes(bytes), &profile()));
+    std::vector<float> values(some.size() * kWidth);
+    AFTERIMAGE_ASSERT_OK(block.ReadLevel(3, some, values));
+    std::vector<uint8_t> halves(2 * values.size()), brains(halves), floats(4 * values.size());
+    AFTERIMAGE_ASSERT_OK(block.ReadLevelAs(Codec::kF16, 3, some, halves));
+    AFTERIMAGE_ASSERT_OK(block.ReadLevelAs(Codec::kBf16, 3, some, brains));
+    AFTERIMAGE_ASSERT_OK(block.ReadLevelAs(Codec::kF32, 3, some, floats));
+    for (size_t i = 0; i < values.size(); ++i) {
+      EXPECT_EQ(LoadLittleEndian<uint16_t>(halves.data() + 2 * i), FloatToHalf(values[i]));
+      EXPECT_EQ(LoadLittleEndian<uint16_t>(brains.data() + 2 * i), FloatToBfloat16(values[i]));
+      EXPECT_EQ(LoadLittleEndian<float>(floats.data() + 4 * i), values[i]);
+    }
+    std::vector<float> all(5 * kWidth);
+    std::vector<uint8_t> all_halves(2 * all.size());
+    AFTERIMAGE_ASSERT_OK(block.ReadLevel(3, {}, all));
+    AFTERIMAGE_ASSERT_OK(block.ReadLevelAs(Codec::kF16, 3, {}, all_halves));
+    for (size_t i = 0; i < all.size(); ++i)
+      EXPECT_EQ(LoadLittleEndian<uint16_t>(all_halves.data() + 2 * i), FloatToHalf(all[i])) << i;
+  }
+}
+
+TEST(FeatureBlockCodecsTest, ReadingAsAFormatThatIsTooSmallNamesTheValue) {
+  FeatureRecord record = Record();
+  record.levels[0].values[2 * kWidth + 7] = 1e5f;
+  const std::string bytes = EncodeFeatureBlock(record, Codec::kF32).value();
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block, FeatureBlock::Parse(AsBytes(bytes)));
+  std::vector<uint8_t> target(5 * kWidth * 2);
+  EXPECT_THAT(block.ReadLevelAs(Codec::kF16, 3, {}, target),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr("level 3, row 2, channel 7"), HasSubstr("f16"))));
+  AFTERIMAGE_EXPECT_OK(block.ReadLevelAs(Codec::kBf16, 3, {}, target));
+  EXPECT_THAT(block.ReadLevelAs(Codec::kI8x, 3, {}, target),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("i8x")));
+  EXPECT_THAT(block.ReadLevelAs(Codec::kF16, 3, {}, std::span(target).first(10)),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("room for 5")));
 }
 
 TEST(FeatureBlockCodecsTest, EveryCutAndEveryFlippedBitIsDataLoss) {
