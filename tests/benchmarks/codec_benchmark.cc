@@ -1,101 +1,51 @@
-// Rates of the codecs beside memcpy of the same values as fp16: ViT-B/16, five levels, all tokens, no pixels.
+// Sizes, errors and rates of the codecs beside memcpy of the same values as fp16: ViT-B/16, five levels, all
+// tokens, no pixels, on made-up activations (activations.h). One thread.
 //
-//   codec_benchmark [ROUNDS]        (15 by default)
-//
-// Values are made up with a transformer's statistics: each channel has a mean and a lognormal scale of its
-// own, three channels have a large mean and three a scale 10 to 30 times the others'; each token is then
-// normalised. One thread.
-#include <algorithm>
-#include <cmath>
+//   codec_benchmark [ROUNDS [CODEC]]                    15 rounds of every codec by default
+//   codec_benchmark --write FILE.safetensors COUNT      as many images, for codec_anchors.py and codec-bench
+//   codec_benchmark --write-massive FILE.safetensors COUNT     with tokens far off, too
+#include <time.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
-#include <random>
+#include <map>
 #include <string>
 #include <vector>
 
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
+#include "absl/strings/str_format.h"
+#include "core/base/allocator.h"
 #include "core/feature/codec_error.h"
 #include "core/feature/feature_block.h"
 #include "core/feature/profile_builder.h"
+#include "core/tensors/safetensors.h"
+#include "tests/benchmarks/activations.h"
 #include "tests/benchmarks/paired.h"
-#include "tests/testing/synthetic_records.h"
+#include "tests/benchmarks/support.h"
 
 namespace afterimage {
 namespace {
 
-constexpr uint32_t kWidth = 768;
-constexpr uint32_t kTokens = 197;
+constexpr uint64_t kSeed = 1;
+constexpr int kNumCalibrated = 48;
 constexpr int kNumRecords = 16;  // 24 MB of fp16: more than the caches hold
-const std::vector<uint32_t> kLevels = {8, 9, 10, 11, 12};
 
-struct Channels {
-  std::vector<float> mean, scale;
-};
-
-Channels MakeChannels(std::mt19937_64& random) {
-  std::normal_distribution<float> normal;
-  Channels channels;
-  for (uint32_t c = 0; c < kWidth; ++c) {
-    channels.mean.push_back(0.5f * normal(random));
-    channels.scale.push_back(0.35f * std::exp(0.5f * normal(random)));
-  }
-  for (int i = 0; i < 3; ++i) {
-    channels.mean[random() % kWidth] = 15.0f;
-    channels.scale[random() % kWidth] *= 10.0f * static_cast<float>(i + 1);
-  }
-  return channels;
-}
-
-// As the affine-free LayerNorm leaves them.
-void Normalise(std::span<float> token) {
-  double sum = 0, squares = 0;
-  for (const float value : token) sum += value;
-  const double mean = sum / static_cast<double>(token.size());
-  for (const float value : token) squares += (value - mean) * (value - mean);
-  const double inverse = 1 / std::sqrt(squares / static_cast<double>(token.size()));
-  for (float& value : token) value = static_cast<float>((value - mean) * inverse);
-}
-
-std::vector<FeatureRecord> MakeRecords(int count, uint64_t seed) {
-  const SetDescription description = testing::MakeSyntheticDescription({.num_levels = 12,
-                                                                        .levels = kLevels,
-                                                                        .width = kWidth,
-                                                                        .grid = 14,
-                                                                        .view_size = 224,
-                                                                        .pixels = false,
-                                                                        .codec = Codec::kF32});
-  std::mt19937_64 fixed(1), random(seed);
-  std::vector<Channels> levels;
-  for (size_t i = 0; i < kLevels.size(); ++i) levels.push_back(MakeChannels(fixed));
-  std::normal_distribution<float> normal;
-  std::vector<FeatureRecord> records;
-  for (int i = 0; i < count; ++i) {
-    FeatureRecord& record = records.emplace_back(
-        testing::MakeSyntheticRecord(description, {testing::SyntheticImageKey(static_cast<uint64_t>(i)), 0}));
-    for (size_t l = 0; l < kLevels.size(); ++l) {
-      std::vector<float>& values = record.levels[l].values;
-      for (size_t at = 0; at < values.size(); ++at) {
-        const size_t c = at % kWidth;
-        values[at] = levels[l].mean[c] + levels[l].scale[c] * normal(random);
-      }
-      for (size_t at = 0; at < values.size(); at += kWidth) Normalise(std::span(values).subspan(at, kWidth));
-    }
-  }
-  return records;
-}
-
+// Of this thread: what others do on the machine is not in it.
 double SecondsOf(const std::function<void()>& work) {
-  const absl::Time start = absl::Now();
+  const auto now = [] {
+    timespec time;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+  };
+  const double start = now();
   work();
-  return absl::ToDoubleSeconds(absl::Now() - start);
+  return now() - start;
 }
 
 // `work` and memcpy of as many values as fp16, in turn; GB/s are of those fp16 bytes.
-void Compare(const char* what, int rounds, const std::function<void()>& copy,
-             const std::function<void()>& work) {
+void Compare(const char* what, int rounds, size_t num_values,
+             const std::function<void()>& copy, const std::function<void()>& work) {
   copy();
   work();
   std::vector<double> of_work, of_copy;
@@ -104,7 +54,7 @@ void Compare(const char* what, int rounds, const std::function<void()>& copy,
     of_work.push_back(SecondsOf(work));
     if (i % 2 == 1) of_copy.push_back(SecondsOf(copy));
   }
-  const double bytes = 2.0 * kNumRecords * static_cast<double>(kLevels.size()) * kTokens * kWidth;
+  const double bytes = 2.0 * static_cast<double>(num_values);
   const benchmarks::PairedResult result = benchmarks::ComparePaired(of_copy, of_work);
   std::printf("  %-34s %6.2f GB/s, %.3f of memcpy's rate (%.3f to %.3f)\n", what,
               bytes / benchmarks::Median(of_work) / 1e9, result.median_ratio, result.low, result.high);
@@ -123,25 +73,52 @@ void Run(Codec codec, const FeatureProfile& profile, const std::vector<FeatureRe
       CodecName(codec).c_str(), meter.BytesPerRecord(), error.BytesPerValue(), error.Rmse(), error.largest,
       error.worst_cosine);
 
-  const size_t plane_values = size_t{kTokens} * kWidth;
-  std::vector<uint8_t> from(2 * kNumRecords * kLevels.size() * plane_values, 1), to(from.size());
-  std::vector<float> values(kNumRecords * kLevels.size() * plane_values);
+  const std::vector<LevelFeatures>& levels = records.front().levels;
+  const size_t plane_values = levels.front().values.size();
+  std::vector<float> values(records.size() * levels.size() * plane_values);
+  std::vector<uint8_t> from(2 * values.size(), 1), to(from.size());
   const auto copy = [&] { std::memcpy(to.data(), from.data(), to.size()); };
   std::vector<FeatureBlock> blocks;
   for (const std::string& bytes : encoded)
     blocks.push_back(FeatureBlock::Parse(AsBytes(bytes), &profile).value());
-  Compare("encode to a block", rounds, copy, [&] {
+  Compare("encode to a block", rounds, values.size(), copy, [&] {
     for (const FeatureRecord& record : records) (void)EncodeFeatureBlock(record, codec, &profile).ok();
   });
-  Compare("decode to float32, verified", rounds, copy, [&] {
+  Compare("decode to fp16, verified", rounds, values.size(), copy, [&] {
+    uint8_t* target = to.data();
+    for (const FeatureBlock& block : blocks) {
+      for (const LevelFeatures& level : levels) {
+        (void)block.ReadLevelAs(Codec::kF16, level.level, {}, {target, 2 * plane_values}).ok();
+        target += 2 * plane_values;
+      }
+    }
+  });
+  Compare("decode to float32, verified", rounds, values.size(), copy, [&] {
     float* target = values.data();
     for (const FeatureBlock& block : blocks) {
-      for (const uint32_t level : kLevels) {
-        (void)block.ReadLevel(level, {}, {target, plane_values}).ok();
+      for (const LevelFeatures& level : levels) {
+        (void)block.ReadLevel(level.level, {}, {target, plane_values}).ok();
         target += plane_values;
       }
     }
   });
+}
+
+void WriteActivations(const std::string& path, int count, int num_massive) {
+  const benchmarks::ActivationMaker maker({.num_massive = num_massive}, kSeed);
+  std::map<std::string, std::vector<float>> values;
+  std::vector<int64_t> shape;
+  for (int i = 0; i < count; ++i) {
+    const FeatureRecord record = maker.Make(static_cast<uint64_t>(i));
+    for (const LevelFeatures& level : record.levels) {
+      std::vector<float>& all = values[absl::StrFormat("level_%02d", level.level)];
+      all.insert(all.end(), level.values.begin(), level.values.end());
+      shape = {count, static_cast<int64_t>(level.values.size() / level.width), level.width};
+    }
+  }
+  std::map<std::string, TensorView> tensors;
+  for (const auto& [name, all] : values) tensors[name] = {TensorType::kF32, shape, ByteSpan(reinterpret_cast<const uint8_t*>(all.data()), 4 * all.size())};
+  benchmarks::Require(WriteSafetensors(path, tensors, {}));
 }
 
 }  // namespace
@@ -149,13 +126,30 @@ void Run(Codec codec, const FeatureProfile& profile, const std::vector<FeatureRe
 
 int main(int argc, char** argv) {
   using namespace afterimage;  // NOLINT: a program's main
-  const int rounds = argc > 1 ? std::atoi(argv[1]) : 15;
-  ProfileBuilder builder(Sha256({}), kLevels, kWidth);
-  for (const FeatureRecord& record : MakeRecords(64, 2)) {
-    if (!builder.Add(record).ok()) std::abort();
+  KeepFreedMemory();
+  const std::string first = argc > 1 ? argv[1] : "15";
+  if (first.starts_with("--write")) {
+    if (argc != 4) {
+      std::fprintf(stderr, "codec_benchmark: %s FILE.safetensors COUNT\n", argv[1]);
+      return EXIT_FAILURE;
+    }
+    WriteActivations(argv[2], std::atoi(argv[3]), first == "--write-massive" ? 5 : 0);
+    return EXIT_SUCCESS;
   }
-  const FeatureProfile profile = builder.Finish().value();
-  const std::vector<FeatureRecord> records = MakeRecords(kNumRecords, 3);
-  for (const Codec codec : kAllCodecs) Run(codec, profile, records, rounds);
-  return 0;
+  const int rounds = std::atoi(first.c_str());
+  for (const int num_massive : {0, 5}) {
+    const benchmarks::ActivationMaker maker({.num_massive = num_massive}, kSeed);
+    FeatureRecord record = maker.Make(0);
+    ProfileBuilder builder(Sha256({}), {8, 9, 10, 11, 12}, record.levels.front().width);
+    std::vector<FeatureRecord> records;
+    for (uint64_t i = 0; i < kNumCalibrated; ++i) benchmarks::Require(builder.Add(maker.Make(i)));
+    for (uint64_t i = 0; i < kNumRecords; ++i) records.push_back(maker.Make(kNumCalibrated + i));
+    const FeatureProfile profile = benchmarks::Require(builder.Finish());
+    std::printf("%s massive tokens an image\n", num_massive == 0 ? "no" : "five");
+    for (const Codec codec : kAllCodecs) {
+      if (argc > 2 && CodecName(codec) != argv[2]) continue;
+      Run(codec, profile, records, num_massive == 0 ? rounds : 1);
+    }
+  }
+  return EXIT_SUCCESS;
 }
