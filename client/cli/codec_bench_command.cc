@@ -9,13 +9,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
 #include "client/cli/command.h"
 #include "client/rate_picture.h"
 #include "core/base/files.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
+#include "core/base/thread_cpu_time.h"
 #include "core/feature/bfloat16.h"
 #include "core/feature/calibration_report.h"
 #include "core/feature/half.h"
@@ -140,10 +140,10 @@ double MemcpyRate(size_t bytes) {
   std::vector<uint8_t> target(bytes);
   absl::Duration best = absl::InfiniteDuration();
   for (int i = 0; i < 30; ++i) {
-    const absl::Time start = absl::Now();
+    const absl::Duration start = ThreadCpuTime();
     std::memcpy(target.data(), source.data(), bytes);
     asm volatile("" : : "r"(target.data()) : "memory");  // it is wanted
-    best = std::min(best, absl::Now() - start);
+    best = std::min(best, ThreadCpuTime() - start);
   }
   return static_cast<double>(bytes) / std::max(1e-9, absl::ToDoubleSeconds(best));
 }

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/clock.h"
 #include "core/base/status_macros.h"
+#include "core/base/thread_cpu_time.h"
 #include "core/feature/feature_block.h"
 
 namespace afterimage {
@@ -76,13 +76,13 @@ absl::Status CodecMeter::Add(const FeatureRecord& record) {
   for (const LevelFeatures& level : record.levels) {
     CodecError& error = levels_[level.level];
     one_level.levels = {level};
-    absl::Time start = absl::Now();
+    absl::Duration start = ThreadCpuTime();
     AFTERIMAGE_RETURN_IF_ERROR(EncodeFeatureBlock(one_level, codec_, profile_).status());
-    error.encode_time += absl::Now() - start;
+    error.encode_time += ThreadCpuTime() - start;
     std::vector<float> decoded(level.values.size());
-    start = absl::Now();
+    start = ThreadCpuTime();
     AFTERIMAGE_RETURN_IF_ERROR(block.ReadLevel(level.level, {}, decoded));
-    error.decode_time += absl::Now() - start;
+    error.decode_time += ThreadCpuTime() - start;
     error.num_bytes += block.LevelBytes(level.level);
     ++error.num_planes;
     // A coded plane is smaller than one of halves, whatever its exceptions.

@@ -27,7 +27,7 @@ class CodecError {
   double worst_cosine = 1;           // of any token, with what comes back of it
   double cosine_sum = 0;             // over num_angles tokens: those that have a length
   uint64_t num_angles = 0;
-  absl::Duration encode_time;  // on one core, checksums and all
+  absl::Duration encode_time;  // CPU time of one thread, checksums and all
   absl::Duration decode_time;
 
   double BytesPerValue() const;

@@ -4,8 +4,6 @@
 //   codec_benchmark [ROUNDS [CODEC]]                    15 rounds of every codec by default
 //   codec_benchmark --write FILE.safetensors COUNT      as many images, for codec_anchors.py and codec-bench
 //   codec_benchmark --write-massive FILE.safetensors COUNT     with tokens far off, too
-#include <time.h>
-
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -16,6 +14,7 @@
 
 #include "absl/strings/str_format.h"
 #include "core/base/allocator.h"
+#include "core/base/thread_cpu_time.h"
 #include "core/feature/codec_error.h"
 #include "core/feature/feature_block.h"
 #include "core/feature/profile_builder.h"
@@ -31,16 +30,10 @@ constexpr uint64_t kSeed = 1;
 constexpr int kNumCalibrated = 48;
 constexpr int kNumRecords = 16;  // 24 MB of fp16: more than the caches hold
 
-// Of this thread: what others do on the machine is not in it.
 double SecondsOf(const std::function<void()>& work) {
-  const auto now = [] {
-    timespec time;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-  };
-  const double start = now();
+  const absl::Duration start = ThreadCpuTime();
   work();
-  return now() - start;
+  return absl::ToDoubleSeconds(ThreadCpuTime() - start);
 }
 
 // `work` and memcpy of as many values as fp16, in turn; GB/s are of those fp16 bytes.
