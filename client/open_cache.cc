@@ -21,9 +21,25 @@
 namespace afterimage {
 namespace {
 
-absl::StatusOr<OpenedCache> OpenServer(const std::string& address) {
+// What somebody says and nothing heeds is a mistake: that of the environment may be for other addresses.
+absl::Status CheckAccess(const std::string& address, const ServerAccess& access) {
+  if (access.HasTls() && !absl::StartsWith(address, "grpcs://")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--tls-ca, --tls-cert, --tls-key and --tls-server-name are for a server with TLS, whose "
+                     "address begins with grpcs://; this one is ",
+                     address));
+  }
+  const bool is_server = absl::StrContains(address, "://") || absl::StartsWith(address, "unix:");
+  if (access.HasAny() && !is_server) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--token-file is for a server, and ", address, " is a folder: leave it out"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<OpenedCache> OpenServer(const std::string& address, const OpenCacheOptions& options) {
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection,
-                              Connection::Open(address, {.access = ServerAccess::FromEnvironment()}));
+                              Connection::Open(address, {.access = options.access.OrEnvironment()}));
   OpenedCache opened{address, /*is_remote=*/true, /*servers=*/{address}};
   opened.catalog = std::make_unique<RemoteCatalog>(connection);
   opened.epoch_source = std::make_unique<RemoteEpochSource>(connection);
@@ -69,7 +85,7 @@ absl::StatusOr<OpenedCache> OpenSeveral(const std::string& address, const OpenCa
   // Whatever one server cannot do soon another one may.
   const Connection::Options connect = {.call_timeout = absl::Seconds(20),
                                        .retry_for = absl::Milliseconds(500),
-                                       .access = ServerAccess::FromEnvironment()};
+                                       .access = options.access.OrEnvironment()};
   std::vector<ServerGroup::Entry> entries;
   for (const std::string& one : AddressesOf(address)) {
     entries.push_back({one, [one, connect]() -> absl::StatusOr<ServerGroup::Server> {
@@ -126,9 +142,10 @@ absl::StatusOr<OpenedCache> OpenCache(const std::string& address, const OpenCach
     return absl::InvalidArgumentError(
         "cache address is empty; expected a folder, unix:/PATH, grpc://HOST:PORT or grpcs://HOST:PORT");
   }
+  AFTERIMAGE_RETURN_IF_ERROR(CheckAccess(address, options.access));
   const bool is_network = absl::StartsWith(address, "grpc://") || absl::StartsWith(address, "grpcs://");
   if (is_network && absl::StrContains(address, ",")) return OpenSeveral(address, options);
-  if (is_network || absl::StartsWith(address, "unix:")) return OpenServer(address);
+  if (is_network || absl::StartsWith(address, "unix:")) return OpenServer(address, options);
   if (absl::StrContains(address, "://")) {
     return absl::InvalidArgumentError(absl::StrCat(
         "cache address ", address,

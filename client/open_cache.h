@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "client/remote/remote_usage.h"
+#include "client/remote/server_access.h"
 #include "core/feature/feature_catalog.h"
 #include "core/order/epoch_source.h"
 
@@ -19,6 +20,8 @@ struct OpenCacheOptions {
   uint64_t quota_bytes =
       0;  // of a folder: writing beyond it is ResourceExhausted; 0 = no quota; ignored for a server
   int reader_threads = 2;  // per epoch stream on a folder; a server has its own
+  // Of a server. What is left empty comes from the environment (ServerAccess::OrEnvironment).
+  ServerAccess access;
   // Of several servers: which one took over from which, and why; from any thread. Unset: a line on standard error.
   std::function<void(const std::string&)> message;
 };
@@ -43,11 +46,11 @@ struct OpenedCache {
 //   unix:/path/to/socket    afterimage-server on this machine
 //   grpc://host:port        afterimage-server anywhere
 //   grpcs://host:port       the same with TLS
-//   grpc://a:1,b:2          several servers that hold the same sets or parts of them, for reading (or grpcs://)
-// Authorities, certificate and token come from the environment (ServerAccess::FromEnvironment).
-// NotFound: no cache in the folder (with `create`: it is made). InvalidArgument: an address of no such form.
-// Unavailable: no server answers there (of several: none of them). FailedPrecondition:
-// the server, or the folder, speaks another version (both told).
+//   grpc://a:1,b:2          several servers that hold the same sets or parts of them, for reading (or
+//   grpcs://)
+// NotFound: no cache in the folder (with `create`: it is made). InvalidArgument: an address of no such form,
+// or one that has no use for what options.access says. Unavailable: no server answers there (of several: none
+// of them). FailedPrecondition: the server, or the folder, speaks another version (both told).
 absl::StatusOr<OpenedCache> OpenCache(const std::string& address, const OpenCacheOptions& options = {});
 
 }  // namespace afterimage

@@ -106,7 +106,7 @@ absl::Status OpenImportanceSource(const PrecomputeOptions& options, const Opened
 // Null without --profile.
 absl::StatusOr<std::shared_ptr<const FeatureProfile>> FindProfile(const PrecomputeOptions& options) {
   if (options.profile.empty()) return nullptr;
-  AFTERIMAGE_ASSIGN_OR_RETURN(const OpenedCache cache, OpenCache(options.cache));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const OpenedCache cache, OpenCache(options.cache, {.access = options.access}));
   return ResolveProfile(*cache.catalog, options.profile);
 }
 
@@ -183,7 +183,7 @@ absl::Status Run(PrecomputeOptions options) {
   const int threads = options.threads > 0 ? options.threads : std::max(1, cores / 2);
   if (options.worker.empty()) options.worker = DefaultWorkerName();
   if (options.calibrate_only) options.plan_only = false;
-  OpenCacheOptions cache_options{.create = !options.plan_only};
+  OpenCacheOptions cache_options{.create = !options.plan_only, .access = options.access};
   if (!options.quota.empty()) {
     AFTERIMAGE_ASSIGN_OR_RETURN(cache_options.quota_bytes, ParseByteSize(options.quota));
   }

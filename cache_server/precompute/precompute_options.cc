@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "client/access_flags.h"
 #include "core/base/status_macros.h"
 #include "core/feature/unit_ledger.h"
 
@@ -66,7 +67,9 @@ absl::Status TakeProfile(const PrecomputeOptions& options, const FeatureProfile*
 void DeclarePrecomputeFlags(CLI::App& app, PrecomputeOptions& o) {
   app.add_option("--images", o.images, "folder, tar file or pattern of tars, or idx file with the images")->required();
   app.add_option("--limit", o.limit, "keep the first N images of the source (0 = all)")->capture_default_str();
-  app.add_option("--cache", o.cache, "folder, unix:PATH or grpc://HOST:PORT")->required();
+  app.add_option("--cache", o.cache, "folder, unix:PATH, grpc://HOST:PORT or grpcs://HOST:PORT (TLS)")
+      ->required();
+  AddAccessFlags(app, o.access);
   app.add_option("--teacher", o.teacher.weights, "weights of the teacher: .safetensors, an index of shards, or a folder")->required();
   app.add_option("--teacher-family", o.teacher.family, "instead of recognising it: timm_vit, hf_clip, … (docs/teachers.md)");
   app.add_option("--teacher-prefix", o.teacher.prefix, "look only at tensors whose names begin so");

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "client/open_cache.h"
 #include "core/feature/feature_spec.h"
 #include "core/feature/profile.h"
 #include "core/vit/teacher_runner.h"
@@ -20,6 +21,7 @@ struct PrecomputeOptions {
   std::string images;
   uint64_t limit = 0;               // keep the first so many images; 0 = all
   std::string cache;
+  ServerAccess access;  // to a server
   TeacherOptions teacher;
   std::string name;                 // alias for the set
   std::string manifest_name;        // alias for the manifest

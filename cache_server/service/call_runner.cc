@@ -59,7 +59,9 @@ absl::Status CallRunner::Authorize(const grpc::ServerContextBase& context, Acces
                                    std::string& name) const {
   if (tokens_ == nullptr) return absl::OkStatus();
   constexpr absl::string_view kRemedy =
-      "name the file that holds yours in AFTERIMAGE_TOKEN_FILE (a token of this server has a line in its "
+      "name the file that holds yours with --token-file or in AFTERIMAGE_TOKEN_FILE (a token of this server "
+      "has "
+      "a line in its "
       "--tokens file)";
   const auto header = context.client_metadata().find(kTokenMetadata);
   if (header == context.client_metadata().end())

@@ -24,8 +24,7 @@ namespace {
 constexpr uint64_t kKeysPerRead = 32;
 constexpr uint64_t kMeasuredRecords = 256;
 
-struct CalibrateFlags {
-  std::string cache;
+struct CalibrateFlags : CacheFlags {
   std::string from;
   uint64_t samples = 2000;
   std::string name;
@@ -97,7 +96,7 @@ absl::Status ForEachRecord(const Source& source, const std::set<uint64_t>& numbe
 
 absl::StatusOr<Source> OpenSource(const CalibrateFlags& flags) {
   Source source;
-  AFTERIMAGE_ASSIGN_OR_RETURN(source.selected, OpenSelectedSet({flags.cache, flags.from}));
+  AFTERIMAGE_ASSIGN_OR_RETURN(source.selected, OpenSelectedSet(flags, flags.from));
   const SetSummary& summary = source.selected.summary;
   const Codec codec = summary.description.set.codec;
   if (RowCodec(codec) != Codec::kF16 && codec != Codec::kF32) {
@@ -165,7 +164,7 @@ void AddCalibrateCommand(CLI::App& app, Runner& run) {
   CLI::App* command = app.add_subcommand(
       "calibrate",
       "a profile from stored records, for codecs that need one; and what each codec costs and loses");
-  command->add_option("--cache", flags->cache, "folder, unix:PATH or grpc://HOST:PORT")->required();
+  AddCacheFlags(*command, *flags);
   command->add_option(
       "--from", flags->from,
       "name or id of a set of codec f16, lossless16 or f32 (may be left out when there is one set)");

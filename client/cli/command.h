@@ -28,20 +28,27 @@ void AddNamesCommand(CLI::App& app, Runner& run);
 void AddStreamBenchCommand(CLI::App& app, Runner& run);
 void AddWhySlowCommand(CLI::App& app, Runner& run);
 
-// --cache and --set: which cache, and which of its sets.
-struct SetFlags {
+// --cache, and the flags of the access to a server.
+struct CacheFlags {
   std::string cache;
+  ServerAccess access;
+};
+void AddCacheFlags(CLI::App& command, CacheFlags& flags);
+absl::StatusOr<OpenedCache> OpenCacheOf(const CacheFlags& flags);
+
+// Beside them --set: which of its sets.
+struct SetFlags : CacheFlags {
   std::string set;
 };
-void AddCacheFlag(CLI::App& command, SetFlags& flags);
 void AddSetFlags(CLI::App& command, SetFlags& flags);
 
-// The set that the flags mean, opened for reading.
+// A set, opened for reading.
 struct SelectedSet {
   OpenedCache cache;
   SetSummary summary;
   OpenedSet set;
 };
+absl::StatusOr<SelectedSet> OpenSelectedSet(const CacheFlags& cache, const std::string& set);
 absl::StatusOr<SelectedSet> OpenSelectedSet(const SetFlags& flags);
 
 // Keys of the set's data sets, without repeats, ascending.

@@ -22,8 +22,7 @@ namespace {
 constexpr uint64_t kKeysPerRead = 16;
 constexpr uint64_t kCkaRows = 20000;  // enough for a figure; each costs the square of both widths
 
-struct CompareFlags {
-  std::string cache;
+struct CompareFlags : CacheFlags {
   std::string a;
   std::string b;
   uint64_t samples = 256;
@@ -185,8 +184,8 @@ void Print(const CompareFlags& flags, const Comparer& comparer) {
 
 absl::Status RunCompare(const CompareFlags& flags) {
   InstallStopSignalHandlers();
-  AFTERIMAGE_ASSIGN_OR_RETURN(const SelectedSet a, OpenSelectedSet({flags.cache, flags.a}));
-  AFTERIMAGE_ASSIGN_OR_RETURN(const SelectedSet b, OpenSelectedSet({flags.cache, flags.b}));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const SelectedSet a, OpenSelectedSet(flags, flags.a));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const SelectedSet b, OpenSelectedSet(flags, flags.b));
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<ImageKey> keys_a, KeysOfSet(*a.cache.catalog, a.summary));
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<ImageKey> keys_b, KeysOfSet(*b.cache.catalog, b.summary));
   std::vector<ImageKey> keys;
@@ -229,7 +228,7 @@ void AddCompareCommand(CLI::App& app, Runner& run) {
   auto flags = std::make_shared<CompareFlags>();
   CLI::App* command = app.add_subcommand(
       "compare", "two sets over their common records: RMSE, largest error, cosine, and CKA");
-  command->add_option("--cache", flags->cache, "folder, unix:PATH or grpc://HOST:PORT")->required();
+  AddCacheFlags(*command, *flags);
   command->add_option("a", flags->a, "name or id of the set that is taken as exact")->required();
   command->add_option("b", flags->b, "name or id of the other one")->required();
   command->add_option("--samples", flags->samples, "records, spread over images and view seeds")

@@ -178,7 +178,8 @@ absl::StatusOr<EpochBenchReport> RunEpochBench(const EpochBenchOptions& options)
   std::vector<EpochSource*> sources;
   for (uint32_t rank = 0; rank < options.num_ranks; ++rank) {
     if (caches.empty() || caches.front().is_remote) {
-      AFTERIMAGE_ASSIGN_OR_RETURN(caches.emplace_back(), OpenCache(options.cache));
+      AFTERIMAGE_ASSIGN_OR_RETURN(caches.emplace_back(),
+                                  OpenCache(options.cache, {.access = options.access}));
     }
     sources.push_back(caches.back().epoch_source.get());
   }

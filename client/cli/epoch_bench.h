@@ -18,6 +18,7 @@ namespace afterimage::cli {
 
 struct EpochBenchOptions {
   std::string cache;     // an address; a server is given one connection per rank, a folder is opened once
+  ServerAccess access;   // as OpenCacheOptions::access
   EpochRequest request;  // its epoch is the first one; steps and slice are the bench's business
   uint64_t num_epochs = 1;
   uint64_t steps = 0;      // of each epoch; 0 = all

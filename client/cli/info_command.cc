@@ -112,7 +112,7 @@ absl::Status PrintFailures(FeatureCatalog& catalog, const SetSummary& summary, c
 }
 
 absl::Status RunInfo(const InfoFlags& flags) {
-  AFTERIMAGE_ASSIGN_OR_RETURN(const OpenedCache cache, OpenCache(flags.cache));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const OpenedCache cache, OpenCacheOf(flags));
   std::vector<SetSummary> sets;
   if (flags.set.empty() && !flags.failures) {
     AFTERIMAGE_ASSIGN_OR_RETURN(sets, cache.catalog->ListSets());

@@ -13,7 +13,7 @@ struct KeysFlags : SetFlags {
 };
 
 absl::Status RunKeys(const KeysFlags& flags) {
-  AFTERIMAGE_ASSIGN_OR_RETURN(const OpenedCache cache, OpenCache(flags.cache));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const OpenedCache cache, OpenCacheOf(flags));
   AFTERIMAGE_ASSIGN_OR_RETURN(const SetSummary summary, ResolveSet(*cache.catalog, flags.set));
   uint64_t printed = 0;
   for (const Digest256& digest : summary.manifests) {

@@ -9,7 +9,7 @@
 namespace afterimage::cli {
 namespace {
 
-struct NamesFlags : SetFlags {
+struct NamesFlags : CacheFlags {
   std::string name;
   std::string target;
   std::string remove;
@@ -39,7 +39,7 @@ absl::StatusOr<Digest256> ResolveTarget(FeatureCatalog& catalog, const std::stri
 }
 
 absl::Status RunNames(const NamesFlags& flags) {
-  AFTERIMAGE_ASSIGN_OR_RETURN(const OpenedCache cache, OpenCache(flags.cache));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const OpenedCache cache, OpenCacheOf(flags));
   if (!flags.remove.empty()) return cache.catalog->RemoveName(flags.remove);
   if (!flags.name.empty()) {
     if (flags.target.empty())
@@ -60,7 +60,7 @@ void AddNamesCommand(CLI::App& app, Runner& run) {
   auto flags = std::make_shared<NamesFlags>();
   CLI::App* command =
       app.add_subcommand("names", "readable names of sets, data sets and profiles: list, give, remove");
-  AddCacheFlag(*command, *flags);
+  AddCacheFlags(*command, *flags);
   command->add_option("--name", flags->name, "the name to give");
   command->add_option("--target", flags->target, "what it stands for: an id, its first digits, or another name");
   command->add_flag("--replace", flags->replace, "move a name that exists");

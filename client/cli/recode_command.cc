@@ -24,8 +24,7 @@ constexpr size_t kKeysPerRead = 32;
 constexpr uint64_t kRecordsPerMeasured = 100;  // what coding lost is measured on one in so many
 constexpr absl::Duration kLeaseDuration = absl::Seconds(60);
 
-struct RecodeFlags {
-  std::string cache;
+struct RecodeFlags : CacheFlags {
   std::string from;
   std::string codec;
   std::string profile;
@@ -249,7 +248,7 @@ void PrintSummary(const RecodeFlags& flags, const Digest256& source, const Diges
 
 absl::Status RunRecode(const RecodeFlags& flags) {
   InstallStopSignalHandlers();
-  AFTERIMAGE_ASSIGN_OR_RETURN(const SelectedSet source, OpenSelectedSet({flags.cache, flags.from}));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const SelectedSet source, OpenSelectedSet(flags, flags.from));
   FeatureCatalog& catalog = *source.cache.catalog;
   AFTERIMAGE_ASSIGN_OR_RETURN(const SetDescription description,
                               DescribeTarget(flags, catalog, source.summary.description));
@@ -294,7 +293,7 @@ void AddRecodeCommand(CLI::App& app, Runner& run) {
   CLI::App* command = app.add_subcommand(
       "recode",
       "a new set of the same features from an old one: another codec, fewer levels, visible tokens");
-  command->add_option("--cache", flags->cache, "folder, unix:PATH or grpc://HOST:PORT")->required();
+  AddCacheFlags(*command, *flags);
   command->add_option("--from", flags->from,
                       "name or id of the set to read (may be left out when there is one)");
   command->add_option("--codec", flags->codec, "codec of the new set")

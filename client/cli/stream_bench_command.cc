@@ -198,6 +198,7 @@ absl::Status RunStreamBench(const StreamBenchFlags& flags) {
                      .style = flags.json ? Progress::Style::kJson : Progress::Style::kAutomatic});
   EpochBenchOptions options;
   options.cache = flags.cache;
+  options.access = flags.access;
   options.request = request;
   options.num_epochs = flags.epochs;
   options.steps = flags.steps;

@@ -95,19 +95,24 @@ absl::Status Connection::ExplainUnavailable(const absl::Status& status, const st
   if (!absl::IsUnavailable(status) || absl::StartsWith(target, "unix:")) return status;
   if (!absl::StartsWith(address_, kTlsScheme)) {
     if (!SpeaksTls(target)) return status;
-    return absl::UnavailableError(absl::StrCat("the server at ", address_, " speaks TLS: write ", kTlsScheme,
-                                               target, " (and name its authority in AFTERIMAGE_TLS_CA)"));
+    return absl::UnavailableError(
+        absl::StrCat("the server at ", address_, " speaks TLS: write ", kTlsScheme, target,
+                     " (and name its authority with --tls-ca or in AFTERIMAGE_TLS_CA)"));
+  }
+  if (SpeaksPlainHttp2(target)) {
+    return absl::UnavailableError(absl::StrCat("the server at ", target, " speaks no TLS: write grpc://",
+                                               target, ", or start it with --tls-cert and --tls-key"));
   }
   return absl::UnavailableError(absl::StrCat(
       status.message(),
-      "; with TLS: is its certificate for this host name (AFTERIMAGE_TLS_SERVER_NAME), signed by ",
+      "; with TLS: is its certificate for this host name (else name it with --tls-server-name), signed by ",
       options_.access.ca_file.empty()
-          ? "an authority that the system trusts (else name it in AFTERIMAGE_TLS_CA)"
+          ? "an authority that the system trusts (else name its file with --tls-ca)"
           : absl::StrCat("that of ", options_.access.ca_file),
       options_.access.certificate_file.empty()
-          ? ", does it want a certificate of yours (AFTERIMAGE_TLS_CERT, AFTERIMAGE_TLS_KEY)"
+          ? ", does it want a certificate of yours (--tls-cert, --tls-key)"
           : "",
-      "? Without TLS the address is grpc://", target));
+      "?"));
 }
 
 absl::Status Connection::Handshake() {

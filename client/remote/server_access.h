@@ -21,9 +21,13 @@ struct ServerAccess {
   std::string token_file;  // holds one token; empty: none is sent. Read again for each call, so that it can
                            // be renewed
 
-  // AFTERIMAGE_TLS_CA, AFTERIMAGE_TLS_CERT, AFTERIMAGE_TLS_KEY, AFTERIMAGE_TLS_SERVER_NAME,
-  // AFTERIMAGE_TOKEN_FILE.
-  static ServerAccess FromEnvironment();
+  // This, and what it leaves empty from AFTERIMAGE_TLS_CA, AFTERIMAGE_TLS_CERT, AFTERIMAGE_TLS_KEY,
+  // AFTERIMAGE_TLS_SERVER_NAME and AFTERIMAGE_TOKEN_FILE. A certificate and its key come from one place.
+  ServerAccess OrEnvironment() const;
+
+  // Whether anything is said that only TLS has a use for; anything at all.
+  bool HasTls() const;
+  bool HasAny() const { return HasTls() || !token_file.empty(); }
 };
 
 // For a channel with TLS. Files are looked at again every few seconds. InvalidArgument: a file that does not
@@ -33,8 +37,9 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeTlsCredentials(con
 // The token in the file. InvalidArgument: not one word (which is not told).
 absl::StatusOr<std::string> ReadToken(const std::string& path);
 
-// Whether something at host:port answers a TLS handshake, within a second. For error messages only: nothing
-// is trusted.
+// Whether something at host:port answers a TLS handshake, within a second; HTTP/2 in clear text. For error
+// messages only: nothing is trusted.
 bool SpeaksTls(const std::string& host_and_port);
+bool SpeaksPlainHttp2(const std::string& host_and_port);
 
 }  // namespace afterimage

@@ -91,6 +91,15 @@ TEST(OpenCacheTest, RefusesWhatIsNoAddressAndSaysWhatIs) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("grpc://HOST:PORT")));
 }
 
+TEST(OpenCacheTest, RefusesAccessThatTheAddressHasNoUseFor) {
+  const auto refused = [](const std::string& text) {
+    return StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(text));
+  };
+  EXPECT_THAT(OpenCache("grpc://127.0.0.1:1", {.access = {.ca_file = "x"}}), refused("begins with grpcs://"));
+  EXPECT_THAT(OpenCache("unix:/x", {.access = {.server_name = "x"}}), refused("begins with grpcs://"));
+  EXPECT_THAT(OpenCache("/some/folder", {.access = {.token_file = "x"}}), refused("is a folder"));
+}
+
 TEST(OpenCacheTest, SeveralServersAreReadAsOneAndOneMayBeDown) {
   const TemporaryFolder folder;
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(OpenedCache local,

@@ -4,6 +4,8 @@
 #include <string>
 #include <tuple>
 
+#include "client/access_flags.h"
+
 namespace afterimage::trainer {
 namespace {
 
@@ -23,6 +25,7 @@ void AddFlags(CLI::App& command, const Targets& targets) {
                   "nothing else is "
                   "needed")
       ->group(group);
+  AddAccessFlags(command, input.access);
   command
       .add_option(
           "--set", input.sets,

@@ -72,6 +72,10 @@ absl::StatusOr<std::unique_ptr<FeatureInput>> FeatureInput::Open(const FeatureIn
         "features come either from --cache ADDRESS or from --teacher FILE with --images SOURCE: give one of "
         "the two");
   }
+  if (options.access.HasAny() && options.cache.empty() && options.like.empty()) {
+    return absl::InvalidArgumentError(
+        "--token-file and the --tls- flags are for the server of a cache, and none is read");
+  }
   AFTERIMAGE_RETURN_IF_ERROR(CheckCrops(options));
   auto input = std::unique_ptr<FeatureInput>(new FeatureInput);
   AFTERIMAGE_RETURN_IF_ERROR(options.cache.empty() ? input->OpenLive(options)
@@ -83,7 +87,7 @@ absl::Status FeatureInput::OpenFromCache(const FeatureInputOptions& options) {
   if (options.fresh)
     return absl::InvalidArgumentError(
         "--fresh needs a live teacher (--teacher): a cache has the views that it has");
-  AFTERIMAGE_ASSIGN_OR_RETURN(cache_, OpenCache(options.cache));
+  AFTERIMAGE_ASSIGN_OR_RETURN(cache_, OpenCache(options.cache, {.access = options.access}));
   AFTERIMAGE_RETURN_IF_ERROR(TakeSet(options, *cache_.catalog));
   AFTERIMAGE_RETURN_IF_ERROR(CompleteOrder(options));
   AFTERIMAGE_RETURN_IF_ERROR(TakeFurtherSets(options, *cache_.catalog));
@@ -120,7 +124,7 @@ absl::Status FeatureInput::OpenLive(const FeatureInputOptions& options) {
   AFTERIMAGE_ASSIGN_OR_RETURN(teacher_, TeacherRunner::Load(options.teacher));
   AFTERIMAGE_RETURN_IF_ERROR(IndexImages(options));
   if (!options.like.empty()) {
-    AFTERIMAGE_ASSIGN_OR_RETURN(OpenedCache like, OpenCache(options.like));
+    AFTERIMAGE_ASSIGN_OR_RETURN(OpenedCache like, OpenCache(options.like, {.access = options.access}));
     AFTERIMAGE_RETURN_IF_ERROR(WithContext(TakeSet(options, *like.catalog), options.like));
     description_.set.pixels = true;  // they cost a live teacher nothing
     if (order_.manifest != images_->manifest().digest()) {

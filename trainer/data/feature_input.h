@@ -21,6 +21,7 @@ namespace afterimage::trainer {
 
 struct FeatureInputOptions {
   std::string cache;  // an address; then nothing else is needed
+  ServerAccess access;  // to the servers of `cache` and `like`
   // Aliases or ids, one per teacher; none = the only one there is. Pixels and masks are the first one's.
   std::vector<std::string> sets;
   std::string manifest;       // name or digest; empty = the only one

@@ -1,6 +1,7 @@
 // Who is let in: TLS, certificates of clients, tokens.
 #include "client/remote/server_access.h"
 
+#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -73,8 +74,7 @@ TEST_F(ServerAccessTest, TlsLetsInWhoTrustsTheAuthority) {
   EXPECT_THAT(
       Open(served.address(), {.ca_file = other_ca}),
       StatusIs(absl::StatusCode::kUnavailable, AllOf(HasSubstr(served.address()), HasSubstr(other_ca))));
-  EXPECT_THAT(Open(served.address(), {}),
-              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("AFTERIMAGE_TLS_CA")));
+  EXPECT_THAT(Open(served.address(), {}), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("--tls-ca")));
 }
 
 TEST_F(ServerAccessTest, ThePlainAddressOfATlsServerIsToldFromNoServer) {
@@ -92,7 +92,29 @@ TEST_F(ServerAccessTest, ATlsAddressOfAPlainServerNamesThePlainOne) {
   const std::string with_tls = absl::StrReplaceAll(served.address(), {{"grpc://", "grpcs://"}});
   EXPECT_THAT(
       Open(with_tls, {.ca_file = ca_}),
-      StatusIs(absl::StatusCode::kUnavailable, HasSubstr("Without TLS the address is " + served.address())));
+      StatusIs(absl::StatusCode::kUnavailable, HasSubstr("speaks no TLS: write " + served.address())));
+}
+
+TEST_F(ServerAccessTest, WhatIsNotSaidComesFromTheEnvironment) {
+  setenv("AFTERIMAGE_TLS_CA", "ca of the environment", 1);
+  setenv("AFTERIMAGE_TLS_CERT", "certificate of the environment", 1);
+  setenv("AFTERIMAGE_TLS_KEY", "key of the environment", 1);
+  setenv("AFTERIMAGE_TOKEN_FILE", "token of the environment", 1);
+  const ServerAccess nothing = ServerAccess().OrEnvironment();
+  const ServerAccess some =
+      ServerAccess{.certificate_file = "certificate", .token_file = "token"}.OrEnvironment();
+  for (const char* name :
+       {"AFTERIMAGE_TLS_CA", "AFTERIMAGE_TLS_CERT", "AFTERIMAGE_TLS_KEY", "AFTERIMAGE_TOKEN_FILE"})
+    unsetenv(name);
+  EXPECT_EQ(nothing.ca_file, "ca of the environment");
+  EXPECT_EQ(nothing.certificate_file, "certificate of the environment");
+  EXPECT_EQ(nothing.key_file, "key of the environment");
+  EXPECT_EQ(nothing.token_file, "token of the environment");
+  EXPECT_EQ(some.ca_file, "ca of the environment");
+  EXPECT_EQ(some.certificate_file, "certificate");
+  EXPECT_EQ(some.key_file, "") << "of another certificate";
+  EXPECT_EQ(some.token_file, "token");
+  EXPECT_FALSE(ServerAccess().OrEnvironment().HasAny());
 }
 
 TEST_F(ServerAccessTest, MutualTlsWantsACertificateOfTheClient) {
@@ -106,7 +128,7 @@ TEST_F(ServerAccessTest, MutualTlsWantsACertificateOfTheClient) {
                          .key_file = Write("client.key", client.key)};
   EXPECT_THAT(Open(served.address(), access), IsOk());
   EXPECT_THAT(Open(served.address(), {.ca_file = ca_}),
-              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("AFTERIMAGE_TLS_CERT")));
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("--tls-cert")));
   const CertificateAndKey stranger = MakeCertificate("stranger", other_authority_);
   access.certificate_file = Write("stranger.pem", stranger.certificate);
   access.key_file = Write("stranger.key", stranger.key);
@@ -148,8 +170,7 @@ TEST_F(ServerAccessTest, FilesThatAreNoneAreToldAtTheStart) {
   EXPECT_THAT(start({certificate, key, ca_ + "x"}),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr(ca_ + "x")));
   EXPECT_THAT(Open("grpcs://127.0.0.1:1", {.ca_file = key}), is_refused("no PEM certificate"));
-  EXPECT_THAT(Open("grpcs://127.0.0.1:1", {.certificate_file = certificate}),
-              is_refused("AFTERIMAGE_TLS_KEY"));
+  EXPECT_THAT(Open("grpcs://127.0.0.1:1", {.certificate_file = certificate}), is_refused("--tls-key"));
 }
 
 TEST_F(ServerAccessTest, TokensSayWhoMayDoWhat) {
