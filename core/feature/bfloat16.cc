@@ -10,19 +10,9 @@ namespace {
 
 constexpr uint16_t kExponent = 0x7f80;
 
-// Adds what carries into the upper half when the lower one is above the middle, or at it and the upper is
-// odd. A NaN may come out as anything here.
-uint16_t Rounded(uint32_t bits) { return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16); }
-
 bool IsFinite(uint16_t value) { return (value & kExponent) != kExponent; }
 
 }  // namespace
-
-uint16_t FloatToBfloat16(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>(bits >> 16 | 0x40);
-  return Rounded(bits);
-}
 
 void DecodeBfloat16s(const uint8_t* source, std::span<float> target) {
   for (size_t i = 0; i < target.size(); ++i) {
@@ -39,7 +29,7 @@ size_t EncodeBfloat16s(std::span<const float> source, uint8_t* target) {
     uint32_t num_bad = 0;
     for (size_t i = 0; i < chunk.size(); ++i) {
       const uint32_t bits = std::bit_cast<uint32_t>(chunk[i]);
-      const uint16_t rounded = Rounded(bits);
+      const uint16_t rounded = internal::RoundToBfloat16(bits);
       num_bad += IsFinite(rounded) && IsFinite(static_cast<uint16_t>(bits >> 16)) ? 0 : 1;
       std::memcpy(target + 2 * (begin + i), &rounded, sizeof(rounded));
     }

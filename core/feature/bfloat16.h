@@ -6,12 +6,28 @@
 #include <cstdint>
 #include <span>
 
+#include "core/base/host_device.h"
+
 namespace afterimage {
 
+namespace internal {
+// Adds what carries into the upper half when the lower one is above the middle, or at it and the upper is
+// odd. A NaN may come out as anything here.
+AFTERIMAGE_HOST_DEVICE inline uint16_t RoundToBfloat16(uint32_t bits) {
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+}  // namespace internal
+
 // Exact.
-inline float Bfloat16ToFloat(uint16_t value) { return std::bit_cast<float>(uint32_t{value} << 16); }
+AFTERIMAGE_HOST_DEVICE inline float Bfloat16ToFloat(uint16_t value) {
+  return std::bit_cast<float>(uint32_t{value} << 16);
+}
 // Round to nearest, ties to even; beyond the largest after rounding: infinity. NaNs are made quiet.
-uint16_t FloatToBfloat16(float value);
+AFTERIMAGE_HOST_DEVICE inline uint16_t FloatToBfloat16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>(bits >> 16 | 0x40);
+  return internal::RoundToBfloat16(bits);
+}
 
 // `source` holds target.size() little-endian bfloat16, at any alignment.
 void DecodeBfloat16s(const uint8_t* source, std::span<float> target);

@@ -126,6 +126,7 @@ class FeatureBlock {
     uint64_t checksum = 0;
   };
   friend class BlockSelector;  // feature_block_select.cc
+  friend class CodedLevel;     // coded_level.h
 
   absl::Status ParseHeader();
   absl::Status ParseSections();

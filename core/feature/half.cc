@@ -1,6 +1,5 @@
 #include "core/feature/half.h"
 
-#include <bit>
 #include <cstring>
 
 #include "core/base/bytes.h"
@@ -12,8 +11,6 @@
 
 namespace afterimage {
 namespace {
-
-constexpr uint16_t kHalfExponent = 0x7c00;
 
 #if defined(__x86_64__)
 
@@ -49,40 +46,6 @@ bool HasF16c() {
 #endif
 
 }  // namespace
-
-float HalfToFloat(uint16_t half) {
-  const uint32_t sign = uint32_t{half} >> 15 << 31;
-  const uint32_t exponent = (half & kHalfExponent) >> 10;
-  const uint32_t mantissa = half & 0x3ff;
-  if (exponent == 0) {  // zero or subnormal: mantissa * 2^-24
-    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
-    return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(magnitude));
-  }
-  if (exponent == 31) {
-    const uint32_t quiet = mantissa == 0 ? 0 : uint32_t{1} << 22;
-    return std::bit_cast<float>(sign | 0x7f800000u | mantissa << 13 | quiet);
-  }
-  return std::bit_cast<float>(sign | (exponent + 127 - 15) << 23 | mantissa << 13);
-}
-
-uint16_t FloatToHalf(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  const uint16_t sign = static_cast<uint16_t>(bits >> 16 & 0x8000);
-  const uint32_t magnitude = bits & 0x7fffffff;
-  if (magnitude > 0x7f800000)
-    return static_cast<uint16_t>(sign | kHalfExponent | 0x200 | (magnitude >> 13 & 0x3ff));
-  if (magnitude >= 0x477ff000) return sign | kHalfExponent;  // 65520 and above: halfway to 2^16
-  if (magnitude >= 0x38800000) {                             // 2^-14 and above: normal
-    const uint32_t rebased = magnitude - ((127 - 15) << 23);
-    return static_cast<uint16_t>(sign | (rebased + 0xfff + (rebased >> 13 & 1)) >> 13);
-  }
-  if (magnitude < 0x33000000) return sign;  // below 2^-25: rounds to zero
-  // Subnormal: the mantissa with its leading one, shifted so that the unit is 2^-24.
-  const uint32_t mantissa = (magnitude & 0x7fffff) | 0x800000;
-  const uint32_t shift = 126 - (magnitude >> 23);
-  const uint32_t half_unit = uint32_t{1} << (shift - 1);
-  return static_cast<uint16_t>(sign | (mantissa + half_unit - 1 + (mantissa >> shift & 1)) >> shift);
-}
 
 namespace internal {
 

@@ -11,6 +11,7 @@
 #endif
 
 #include "core/feature/i8x.h"
+#include "core/feature/packed_layout.h"
 
 namespace afterimage {
 namespace {
@@ -111,10 +112,6 @@ inline __attribute__((always_inline)) void UnpackExtra(size_t width, size_t colu
   if constexpr (k + 1 < kPlanes<bits>) UnpackExtra<bits, k + 1>(width, columns, extra, codes);
 }
 
-size_t ExtraBytes(int bits, size_t width) {
-  return bits == 4 ? 0 : bits == 5 ? (width + 7) / 8 : (width + 3) / 4;
-}
-
 inline __attribute__((always_inline)) void PackCodes(int bits, size_t width, const uint8_t* __restrict codes,
                                                      uint8_t* __restrict target) {
   const size_t half = (width + 1) / 2;
@@ -122,7 +119,7 @@ inline __attribute__((always_inline)) void PackCodes(int bits, size_t width, con
     target[i] = static_cast<uint8_t>((codes[i] & 15) | (codes[i + half] & 15) << 4);
   }
   if (half > width - half) target[half - 1] = codes[half - 1] & 15;
-  const size_t columns = ExtraBytes(bits, width);
+  const size_t columns = PackedExtraBytes(bits, width);
   std::memset(target + half, 0, columns);
   if (bits == 5) PackExtra<5, 0>(width, columns, codes, target + half);
   if (bits == 6) PackExtra<6, 0>(width, columns, codes, target + half);
@@ -133,7 +130,7 @@ inline __attribute__((always_inline)) void UnpackCodes(int bits, size_t width, c
   const size_t half = (width + 1) / 2;
   for (size_t i = 0; i < half; ++i) codes[i] = row[i] & 15;
   for (size_t i = 0; i < width - half; ++i) codes[i + half] = row[i] >> 4;
-  const size_t columns = ExtraBytes(bits, width);
+  const size_t columns = PackedExtraBytes(bits, width);
   if (bits == 5) UnpackExtra<5, 0>(width, columns, row + half, codes);
   if (bits == 6) UnpackExtra<6, 0>(width, columns, row + half, codes);
 }
@@ -156,8 +153,6 @@ inline void DecodeWideChannels(const PackedChannels& channels, const uint8_t* co
   }
 }
 
-size_t CodeBytes(int bits, size_t width) { return (width + 1) / 2 + ExtraBytes(bits, width); }
-
 inline __attribute__((always_inline)) size_t CountExceptions(size_t width, const float* values,
                                                              const float* decoded) {
   uint32_t count = 0;
@@ -173,7 +168,7 @@ inline __attribute__((always_inline)) void EncodeCodes(const PackedChannels& cha
   for (const uint16_t channel : channels.wide) codes[channel] = 0;
   PackCodes(bits, width, codes, target);
   constexpr float kMost = 127.0f, kMagic = 0x1.8p23f;  // adding and taking kMagic away rounds, as in i8x.cc
-  uint8_t* const columns = target + CodeBytes(bits, width);
+  uint8_t* const columns = target + PackedCodeBytes(bits, width);
   for (size_t i = 0; i < channels.wide.size(); ++i) {
     const size_t channel = channels.wide[i];
     const float scaled = (values[channel] - channels.mean[channel]) * channels.wide_inverse_step[i];
@@ -199,7 +194,7 @@ void DecodePackedRowPortably(const PackedChannels& channels, int bits, const uin
   UnpackCodes(bits, width, row, codes);
   const Table& table = TableOf(bits);
   for (size_t channel = 0; channel < width; ++channel) ValueOf(channels, table, bits, codes, channel, target);
-  DecodeWideChannels(channels, row + CodeBytes(bits, width), target);
+  DecodeWideChannels(channels, row + PackedCodeBytes(bits, width), target);
 }
 
 #if defined(__x86_64__)
@@ -241,7 +236,7 @@ __attribute__((target("avx2"))) void UnpackCodesWidely(int bits, size_t width, c
                                                        uint8_t* codes) {
   UnpackCodes(4, width, row, codes);
   if (bits == 4) return;
-  const size_t columns = ExtraBytes(bits, width);
+  const size_t columns = PackedExtraBytes(bits, width);
   const uint8_t* const extra = row + (width + 1) / 2;
   const int step = bits - 4;
   const uint8_t mask = static_cast<uint8_t>((1 << step) - 1);
@@ -284,7 +279,7 @@ void DecodePackedRowWidely(const PackedChannels& channels, int bits, const uint8
   decode(channels, table, codes, whole, target);
   for (size_t channel = whole; channel < width; ++channel)
     ValueOf(channels, table, bits, codes, channel, target);
-  DecodeWideChannels(channels, row + CodeBytes(bits, width), target);
+  DecodeWideChannels(channels, row + PackedCodeBytes(bits, width), target);
 }
 
 size_t EncodePackedRowWidely(const PackedChannels& channels, int bits, const float* values, uint8_t* target,
@@ -329,8 +324,13 @@ PackedChannels::PackedChannels(const std::vector<float>& means, const std::vecto
   }
 }
 
+std::span<const float> PackedMagnitudes(int bits) {
+  const Table& table = TableOf(bits);
+  return {table.magnitude, static_cast<size_t>(table.size)};
+}
+
 size_t PackedRowBytes(int bits, size_t width) {
-  return CodeBytes(bits, width) + std::min(kWideChannels, width);
+  return PackedCodeBytes(bits, width) + std::min(kWideChannels, width);
 }
 
 bool IsPackedException(float value, float decoded) {

@@ -51,6 +51,9 @@ struct PackedChannels {
 // whose codes are 0. Bits of channels that do not exist are 0.
 size_t PackedRowBytes(int bits, size_t width);
 
+// The magnitudes of the codes with b bits, by index: 2^(b-1) of them.
+std::span<const float> PackedMagnitudes(int bits);
+
 // Encodes one row and decodes it again into `decoded` (without exceptions). Returns the number of exceptions:
 // values farther than kPackedTolerance from what came back.
 size_t EncodePackedRow(const PackedChannels& channels, int bits, const float* values, uint8_t* target,

@@ -8,8 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "core/feature/coded_batch.h"
 #include "core/feature/feature_block.h"
 #include "core/feature/feature_block_layout.h"
+#include "core/feature/scale_tables.h"
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/testing/synthetic_records.h"
 
@@ -29,6 +31,24 @@ FeatureProfile FuzzProfile() {
   return testing::MakeSyntheticProfile(DescribeFuzzSet(TokenPolicy::kAll, Codec::kI8x));
 }
 
+// Coded rows are refused where values are, and else decode to the same bits.
+void DecodeAsADevice(const FeatureBlock& block, uint32_t level, const FeatureProfile& profile) {
+  const size_t count = size_t{block.num_tokens()} * block.width();
+  if (count > size_t{1} << 20) return;
+  std::vector<float> expected(count), decoded(count);
+  const bool readable = block.ReadLevel(level, {}, expected).ok();
+  std::vector<uint8_t> memory(CodedBatch::BytesFor(1, block.num_tokens(), block.width()));
+  CodedBatch batch(memory, block.num_tokens(), block.width());
+  if (batch.Put(0, block, level, {}).ok() != readable) std::abort();
+  if (!readable) return;
+  const ScaleTables tables =
+      NeedsProfile(block.codec()) ? ScaleTables(*profile.FindCodes(level)) : ScaleTables();
+  batch.Seal(1);
+  DecodeRowsOnCpu(batch.View(memory.data(), tables.View(tables.bytes().data())), FloatType::kF32,
+                  decoded.data());
+  if (std::memcmp(expected.data(), decoded.data(), count * sizeof(float)) != 0) std::abort();
+}
+
 // Reads all that the block says it has. The result is not looked at; a value that was read may be anything.
 void ReadEverything(const FeatureBlock& block, const PinnedBytes& bytes, const FeatureProfile& profile) {
   if (block.is_failure()) {
@@ -43,6 +63,7 @@ void ReadEverything(const FeatureBlock& block, const PinnedBytes& bytes, const F
   // A coded plane has a second chance to be wrong: when it is decoded.
   const bool coded = RowCodec(block.codec()) != block.codec();
   if (fits && (coded ? decoded.ok() && !sound : sound != decoded.ok())) std::abort();
+  for (const uint32_t level : block.levels()) DecodeAsADevice(block, level, profile);
   std::vector<uint16_t> mask = {0};
   if (block.num_masks() > 0) mask = block.Mask(block.num_masks() - 1).value_or(mask);
   for (const Selection::Encoding encoding : {Selection::Encoding::kStored, Selection::Encoding::kF32,

@@ -1,0 +1,62 @@
+// Rows of one level of a feature block as they are coded, copied into the caller's memory without being
+// decoded: what goes to a device, which dequantises them itself.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/feature/decode_rows.h"
+#include "core/feature/feature_block.h"
+
+namespace afterimage {
+
+// The rows of a level, verified. The value of a channel of a row follows from the row's bytes and ScaleTables
+// of the level (DecodeValue), but for the row's exceptions, which are kept apart. Codecs of whole planes are
+// decoded to rows when the level is opened: ezq to its int8, lossless16 to the f16 (bf16) that it is.
+// Movable, thread-safe for reading; block, bytes and profile must outlive it.
+class CodedLevel {
+ public:
+  // NotFound: the level is not in the block. FailedPrecondition: the block is coded with a profile, and none
+  // or another was given to Parse (both told). DataLoss: a section fails its checks.
+  static absl::StatusOr<CodedLevel> Open(const FeatureBlock& block, uint32_t level);
+  CodedLevel(CodedLevel&&) noexcept;
+  CodedLevel& operator=(CodedLevel&&) noexcept;
+  ~CodedLevel();
+
+  uint32_t num_rows() const { return num_rows_; }
+  uint32_t width() const { return width_; }  // values of a row
+  // Of all its rows: not always those of the block's codec, since a plane with many exceptions is stored as
+  // f16.
+  RowCode code() const { return code_; }
+  RowScale scale() const { return scale_; }
+  size_t row_bytes() const { return row_bytes_; }
+
+  // The rows one after the other, rows.size() x row_bytes() bytes; `rows` are row numbers of the plane (0 …
+  // num_rows() - 1), empty = all. InvalidArgument: a row that is not there, another size of `target`.
+  absl::Status CopyRows(std::span<const uint16_t> rows, std::span<uint8_t> target) const;
+  // Those of one row, ascending by channel, appended. `row` below num_rows().
+  void AppendExceptions(size_t row, std::vector<CodedException>& target) const;
+  // The same rows decoded, exceptions and all, rounded to `type`: rows.size() x width() values.
+  // InvalidArgument as CopyRows; FailedPrecondition: a value beyond the range of `type`.
+  absl::Status Decode(std::span<const uint16_t> rows, FloatType type, std::span<uint8_t> target) const;
+
+ private:
+  CodedLevel();
+  // The number of rows; InvalidArgument unless all are there and `target_bytes` are `row_bytes` for each.
+  absl::StatusOr<size_t> CheckRows(std::span<const uint16_t> rows, size_t target_bytes,
+                                   size_t row_bytes) const;
+
+  uint32_t num_rows_ = 0;
+  uint32_t width_ = 0;
+  RowCode code_ = RowCode::kF32;
+  RowScale scale_ = RowScale::kI8x;
+  size_t row_bytes_ = 0;
+  std::unique_ptr<block::PlaneReader> plane_;
+};
+
+}  // namespace afterimage

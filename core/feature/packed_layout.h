@@ -1,0 +1,33 @@
+// Where the bits of a row of packed codes lie (packed_codes.h says it in words), for processor and GPU.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/base/host_device.h"
+
+namespace afterimage {
+
+// Bytes of the fifth and sixth bits of a row's codes.
+AFTERIMAGE_HOST_DEVICE inline constexpr size_t PackedExtraBytes(int bits, size_t width) {
+  return bits == 4 ? 0 : bits == 5 ? (width + 7) / 8 : (width + 3) / 4;
+}
+
+// Bytes of a row's codes: where the int8 of the wide channels begin.
+AFTERIMAGE_HOST_DEVICE inline constexpr size_t PackedCodeBytes(int bits, size_t width) {
+  return (width + 1) / 2 + PackedExtraBytes(bits, width);
+}
+
+// The code of one channel.
+AFTERIMAGE_HOST_DEVICE inline uint32_t PackedCodeAt(int bits, uint32_t width, const uint8_t* row,
+                                                    uint32_t channel) {
+  const uint32_t half = (width + 1) / 2;
+  const uint32_t lower = channel < half ? row[channel] & 15u : row[channel - half] >> 4;
+  if (bits == 4) return lower;
+  const uint32_t columns = static_cast<uint32_t>(PackedExtraBytes(bits, width));
+  const uint32_t step = static_cast<uint32_t>(bits - 4);
+  const uint32_t extra = row[half + channel % columns] >> (channel / columns * step) & ((1u << step) - 1);
+  return lower | extra << 4;
+}
+
+}  // namespace afterimage

@@ -1,0 +1,45 @@
+#include "core/feature/scale_tables.h"
+
+#include <algorithm>
+
+namespace afterimage {
+namespace {
+
+constexpr size_t kNumMagnitudes = 64;
+
+void Append(std::span<const float> values, std::vector<float>& target) {
+  target.insert(target.end(), values.begin(), values.end());
+}
+
+}  // namespace
+
+ScaleTables::ScaleTables(const LevelCodes& codes) : width_(static_cast<uint32_t>(codes.i8x.mean.size())) {
+  std::vector<float> floats(kNumMagnitudes, 0.0f);
+  for (const int bits : {4, 5, 6})
+    std::ranges::copy(PackedMagnitudes(bits), floats.begin() + (1 << (bits - 1)));
+  Append(codes.i8x.mean, floats);  // all codecs have the same
+  Append(codes.i8x.step, floats);
+  std::vector<float> packed = codes.packed.scale;
+  std::vector<uint8_t> wide(width_, 0);
+  for (size_t i = 0; i < codes.packed.wide.size(); ++i) {
+    packed[codes.packed.wide[i]] = codes.packed.wide_step[i];
+    wide[codes.packed.wide[i]] = static_cast<uint8_t>(i + 1);
+  }
+  Append(packed, floats);
+  for (const I8xChannels& channels : codes.ezq) Append(channels.step, floats);
+  const auto* const begin = reinterpret_cast<const uint8_t*>(floats.data());
+  bytes_.assign(begin, begin + floats.size() * sizeof(float));
+  bytes_.insert(bytes_.end(), wide.begin(), wide.end());
+}
+
+ScaleView ScaleTables::View(const uint8_t* base) const {
+  if (bytes_.empty()) return {};
+  ScaleView view;
+  view.magnitudes = reinterpret_cast<const float*>(base);
+  view.mean = view.magnitudes + kNumMagnitudes;
+  view.scale = view.mean + width_;
+  view.wide = reinterpret_cast<const uint8_t*>(view.scale + kNumRowScales * width_);
+  return view;
+}
+
+}  // namespace afterimage
