@@ -95,13 +95,14 @@ absl::Status Connection::ExplainUnavailable(const absl::Status& status, const st
   if (!absl::IsUnavailable(status) || absl::StartsWith(target, "unix:")) return status;
   if (!absl::StartsWith(address_, kTlsScheme)) {
     if (!SpeaksTls(target)) return status;
-    return absl::UnavailableError(
+    return absl::FailedPreconditionError(
         absl::StrCat("the server at ", address_, " speaks TLS: write ", kTlsScheme, target,
                      " (and name its authority with --tls-ca or in AFTERIMAGE_TLS_CA)"));
   }
   if (SpeaksPlainHttp2(target)) {
-    return absl::UnavailableError(absl::StrCat("the server at ", target, " speaks no TLS: write grpc://",
-                                               target, ", or start it with --tls-cert and --tls-key"));
+    return absl::FailedPreconditionError(absl::StrCat("the server at ", target,
+                                                      " speaks no TLS: write grpc://", target,
+                                                      ", or start it with --tls-cert and --tls-key"));
   }
   return absl::UnavailableError(absl::StrCat(
       status.message(),

@@ -41,8 +41,8 @@ class Connection {
 
   // `address`: "grpc://host:port", "grpcs://host:port" (TLS) or "unix:/path". Compares versions.
   // InvalidArgument: no such address, or files of options.access that do not hold what they should.
-  // Unavailable: no server answers, or one with TLS and the address is without, or the other way round.
-  // Unauthenticated: it wants a (better) token. FailedPrecondition: it speaks another version (both told).
+  // Unavailable: no server answers. Unauthenticated: it wants a (better) token. FailedPrecondition: it speaks
+  // another version (both told), or TLS at an address without, or none at one with.
   static absl::StatusOr<std::shared_ptr<Connection>> Open(const std::string& address, const Options& options);
 
   const std::string& address() const { return address_; }

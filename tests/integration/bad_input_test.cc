@@ -180,7 +180,7 @@ TEST_F(BadInputTest, AServerThatIsNotThereIsNamedWithTheRemedy) {
   WriteImages(images_, 4);
   std::string address;
   { address = Server(Path("cache")).address(); }  // a port that was free a moment ago
-  const Finished train = Pretrain(address, "run");
+  const Finished train = Pretrain(address, "run", {"--server-timeout", "0"});
   ExpectOneClearLine(train, "afterimage-train");
   const Finished info = Afterimage({"info", "--cache", address});
   ExpectOneClearLine(info, "afterimage");

@@ -46,6 +46,16 @@ TEST_F(BatchFeedTest, WaitsForASourceThatGoesAwayAndGoesOnAtTheSameStep) {
   EXPECT_THAT(messages_[4], HasSubstr("is back"));
 }
 
+TEST_F(BatchFeedTest, ASourceThatStaysAwayIsGivenUpWhereThatIsWanted) {
+  FlakySource gone(&source_, /*frames_before=*/7, /*failed_opens=*/1'000'000);
+  BatchFeed::Options options = Options(8);
+  options.give_up_after = absl::Milliseconds(30);
+  EXPECT_THAT(Drain(gone, options).status(),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       ::testing::AllOf(HasSubstr("away since"), HasSubstr("waited for no longer"),
+                                        HasSubstr("connection refused"))));
+}
+
 TEST_F(BatchFeedTest, ADamagedRecordStopsTrainingOrIsSkipped) {
   const RecordKey damaged{index_->manifest().keys()[3], 0};
   ASSERT_THAT(catalog_.DamageForTest(description_.set.Id(), damaged), IsOk());

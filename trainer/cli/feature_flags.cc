@@ -27,6 +27,12 @@ void AddFlags(CLI::App& command, const Targets& targets) {
       ->group(group);
   AddAccessFlags(command, input.access);
   command
+      .add_option_function<double>(
+          "--server-timeout", [&input](double seconds) { input.server_timeout = absl::Seconds(seconds); },
+          "seconds that a server which is away is waited for (60 at the start; without end in a run)")
+      ->check(CLI::Range(0.0, 1e9))
+      ->group(group);
+  command
       .add_option(
           "--set", input.sets,
           "alias or id, where the cache has more than one set; again for each further teacher (pixels and "

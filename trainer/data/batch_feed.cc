@@ -182,6 +182,13 @@ void BatchFeed::Work() {
       streams.clear();
       waits_for_record = IsAwaitedRecord(status);
       if (tries == 0) away_since = absl::Now();
+      if (!waits_for_record && absl::Now() - away_since >= options_.give_up_after) {
+        status = absl::UnavailableError(
+            absl::StrCat("the source of features has been away since ",
+                         absl::FormatTime("%H:%M:%S", away_since, absl::LocalTimeZone()),
+                         ", and is waited for no longer (", status.message(), ")"));
+        break;
+      }
       if (!WaitForSource(status, tries++, away_since)) break;
     }
     if (status.ok() && tries > 0) {

@@ -71,6 +71,7 @@ class BatchFeed {
     int num_batches = 3;                              // in rotation: one in use, one ready, one in the making
     absl::Duration first_wait = absl::Seconds(1);     // before a source that has gone is tried again; doubles
     absl::Duration longest_wait = absl::Seconds(10);  // between tries, and between messages
+    absl::Duration give_up_after = absl::InfiniteDuration();  // of a source that has gone: then Unavailable
     // Called from the feed's thread, and from Next when it has waited for longest_wait.
     std::function<void(const std::string&)> message;
     std::function<absl::Time()> now = absl::Now;  // for last_wait; read only while Next waits

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <set>
 
@@ -18,6 +19,23 @@ namespace afterimage::trainer {
 namespace {
 
 constexpr double kRecipeMaskRatio = 0.7;  // maskalign.md section 1.8
+constexpr absl::Duration kWaitAtStart = absl::Minutes(1);  // a server that restarts is back by then
+
+// True when it is time to try again; false when a server has been waited for long enough, or a stop is
+// requested.
+bool WaitForServer(const FeatureInputOptions& options, const absl::Status& status, absl::Time since,
+                   absl::Time& next_message) {
+  constexpr absl::Duration kPause = absl::Seconds(1), kBetweenMessages = absl::Seconds(10);
+  const absl::Duration wait = options.server_timeout.value_or(kWaitAtStart);
+  if (absl::Now() + kPause > since + wait) return false;
+  if (absl::Now() >= next_message) {
+    std::fprintf(stderr, "waiting since %s for a server, for at most %s (%s)\n",
+                 absl::FormatTime("%H:%M:%S", since, absl::LocalTimeZone()).c_str(),
+                 absl::FormatDuration(wait).c_str(), std::string(status.message()).c_str());
+    next_message = absl::Now() + kBetweenMessages;
+  }
+  return !WaitForStop(static_cast<int>(absl::ToInt64Milliseconds(kPause)));
+}
 
 // To four decimals; 0.2 is the 1/5 of ViewSpec, and has its feature id.
 Ratio AreaRatio(double area) {
@@ -87,10 +105,14 @@ absl::Status FeatureInput::OpenFromCache(const FeatureInputOptions& options) {
   if (options.fresh)
     return absl::InvalidArgumentError(
         "--fresh needs a live teacher (--teacher): a cache has the views that it has");
-  AFTERIMAGE_ASSIGN_OR_RETURN(cache_, OpenCache(options.cache, {.access = options.access}));
-  AFTERIMAGE_RETURN_IF_ERROR(TakeSet(options, *cache_.catalog));
-  AFTERIMAGE_RETURN_IF_ERROR(CompleteOrder(options));
-  AFTERIMAGE_RETURN_IF_ERROR(TakeFurtherSets(options, *cache_.catalog));
+  const absl::Time since = absl::Now();
+  absl::Time next_message = since;
+  absl::Status status = TakeSets(options);
+  while (absl::IsUnavailable(status) && WaitForServer(options, status, since, next_message))
+    status = TakeSets(options);
+  if (absl::IsUnavailable(status) && StopRequested())
+    return absl::CancelledError("stopped while waiting for a server");
+  AFTERIMAGE_RETURN_IF_ERROR(status);
   source_ = cache_.epoch_source.get();
   const auto name = [](const SetDescription& description) {
     return absl::StrCat(description.set.Id().Hex().substr(0, 12), " (codec ",
@@ -173,6 +195,13 @@ absl::Status FeatureInput::OpenLive(const FeatureInputOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status FeatureInput::TakeSets(const FeatureInputOptions& options) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(cache_, OpenCache(options.cache, {.access = options.access}));
+  AFTERIMAGE_RETURN_IF_ERROR(TakeSet(options, *cache_.catalog));
+  AFTERIMAGE_RETURN_IF_ERROR(CompleteOrder(options));
+  return TakeFurtherSets(options, *cache_.catalog);
+}
+
 absl::Status FeatureInput::TakeSet(const FeatureInputOptions& options, FeatureCatalog& catalog) {
   AFTERIMAGE_ASSIGN_OR_RETURN(const SetSummary set,
                               ResolveSet(catalog, options.sets.empty() ? "" : options.sets.front()));
@@ -192,6 +221,8 @@ absl::Status FeatureInput::TakeSet(const FeatureInputOptions& options, FeatureCa
 
 absl::Status FeatureInput::TakeFurtherSets(const FeatureInputOptions& options, FeatureCatalog& catalog) {
   std::set<Digest256> features = {description_.set.feature_id};
+  further_descriptions_.clear();
+  further_profiles_.clear();
   for (size_t i = 1; i < options.sets.size(); ++i) {
     AFTERIMAGE_ASSIGN_OR_RETURN(const SetSummary set, ResolveSet(catalog, options.sets[i]));
     if (!features.insert(set.description.set.feature_id).second) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "client/open_cache.h"
 #include "core/feature/image_index.h"
 #include "core/order/epoch_source.h"
@@ -22,6 +23,9 @@ namespace afterimage::trainer {
 struct FeatureInputOptions {
   std::string cache;  // an address; then nothing else is needed
   ServerAccess access;  // to the servers of `cache` and `like`
+  // How long a server that is away is waited for. Unset: a minute here, and without end once the run has
+  // begun.
+  std::optional<absl::Duration> server_timeout;
   // Aliases or ids, one per teacher; none = the only one there is. Pixels and masks are the first one's.
   std::vector<std::string> sets;
   std::string manifest;       // name or digest; empty = the only one
@@ -88,6 +92,8 @@ class FeatureInput {
   FeatureInput() = default;
   absl::Status OpenFromCache(const FeatureInputOptions& options);
   absl::Status OpenLive(const FeatureInputOptions& options);
+  // Opens the cache and takes what the options say of it; may be called again after an error.
+  absl::Status TakeSets(const FeatureInputOptions& options);
   absl::Status TakeSet(const FeatureInputOptions& options, FeatureCatalog& catalog);
   absl::Status TakeFurtherSets(const FeatureInputOptions& options, FeatureCatalog& catalog);
   absl::Status CheckFurtherSet(const SetSummary& set) const;

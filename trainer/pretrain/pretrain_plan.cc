@@ -227,6 +227,7 @@ BatchFeed::Options FeedFrom(const PretrainPlan& plan, const StepToken& token) {
   if (plan.input->order_varies())
     feed.order_of_epoch = [input = plan.input.get()](uint64_t epoch) { return input->OrderOf(epoch); };
   feed.miss = plan.options.miss;
+  feed.give_up_after = plan.options.input.server_timeout.value_or(absl::InfiniteDuration());
   feed.set_progress = [input = plan.input.get()] { return input->SetProgress(); };
   feed.pixels = plan.input->pixels();
   return feed;

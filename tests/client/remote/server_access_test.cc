@@ -82,7 +82,7 @@ TEST_F(ServerAccessTest, ThePlainAddressOfATlsServerIsToldFromNoServer) {
   options.tls = WriteServerFiles(MakeCertificate("server", authority_));
   ServedCache served(options);
   const std::string plain = absl::StrReplaceAll(served.address(), {{"grpcs://", "grpc://"}});
-  EXPECT_THAT(Open(plain, {}), StatusIs(absl::StatusCode::kUnavailable,
+  EXPECT_THAT(Open(plain, {}), StatusIs(absl::StatusCode::kFailedPrecondition,
                                         AllOf(HasSubstr("speaks TLS"), HasSubstr(served.address()))));
   served.StopServer();
 }
@@ -92,7 +92,7 @@ TEST_F(ServerAccessTest, ATlsAddressOfAPlainServerNamesThePlainOne) {
   const std::string with_tls = absl::StrReplaceAll(served.address(), {{"grpc://", "grpcs://"}});
   EXPECT_THAT(
       Open(with_tls, {.ca_file = ca_}),
-      StatusIs(absl::StatusCode::kUnavailable, HasSubstr("speaks no TLS: write " + served.address())));
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("speaks no TLS: write " + served.address())));
 }
 
 TEST_F(ServerAccessTest, WhatIsNotSaidComesFromTheEnvironment) {
