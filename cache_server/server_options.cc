@@ -59,6 +59,16 @@ void DeclareFlags(CLI::App& app, ServerOptions& o) {
                  "Bulk streams at once, of all clients; one more is told to try again")
       ->capture_default_str()
       ->check(CLI::Range(1, 10'000));
+  app.add_option(
+         "--max-streams-per-peer", o.max_streams_per_peer,
+         "Of them, those of one client: of a token by its name, without tokens of an address. One more "
+         "is told to try again; 0: no limit of its own")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 10'000));
+  app.add_option("--max-calls-per-peer", o.max_calls_per_peer,
+                 "Short calls of one client at once; one more is told to try again; 0: no limit")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 10'000));
   app.add_option("--reader-threads", o.reader_threads, "Per epoch stream; more for a cold disk")
       ->capture_default_str()
       ->check(CLI::Range(1, 64));
@@ -202,6 +212,8 @@ std::string ServerOptions::Print() const {
       {"listen", listen},
       {"port-file", port_file},
       {"max-streams", number(max_streams)},
+      {"max-streams-per-peer", number(max_streams_per_peer)},
+      {"max-calls-per-peer", number(max_calls_per_peer)},
       {"reader-threads", number(reader_threads)},
       {"drain-timeout", number(drain_timeout_s)},
       {"quota", number(quota_bytes)},

@@ -20,6 +20,8 @@ struct ServerOptions {
   std::string listen = "127.0.0.1:4747";
   std::string port_file;
   uint32_t max_streams = ServiceLimits().max_streams;
+  uint32_t max_streams_per_peer = ServiceLimits().max_streams_per_peer;
+  uint32_t max_calls_per_peer = ServiceLimits().max_calls_per_peer;
   int reader_threads = EpochReader::Options().num_threads;
   double drain_timeout_s = 10;
   uint64_t quota_bytes = 0;

@@ -19,6 +19,7 @@
 #include "cache_server/service/listen_address.h"
 #include "cache_server/service/monitor_service.h"
 #include "cache_server/service/open_sets.h"
+#include "cache_server/service/peer_limits.h"
 #include "cache_server/service/records_service.h"
 #include "cache_server/service/set_watch.h"
 #include "cache_server/service/stream_gate.h"
@@ -74,8 +75,9 @@ absl::Status CheckSafe(const ListenAddress& listen, const CacheServer::Options& 
 struct CacheServer::Parts {
   Parts(FeatureCatalog* catalog, EpochSource* source, const Options& options)
       : log(options.log),
-        calls(options.tokens, &metrics, &log),
-        gate(options.limits.max_streams),
+        peers(options.limits.max_calls_per_peer, options.limits.max_streams_per_peer, &metrics),
+        calls(options.tokens, &peers, &metrics, &log),
+        gate(options.limits.max_streams, &metrics),
         sets(catalog),
         catalog_service(catalog, &sets, &gate, &calls, options.limits),
         records_service(&sets, &gate, &calls, options.limits),
@@ -85,6 +87,7 @@ struct CacheServer::Parts {
 
   ServerMetrics metrics;
   CallLog log;
+  PeerLimits peers;
   CallRunner calls;
   StreamGate gate;
   OpenSets sets;

@@ -1,5 +1,6 @@
 #include "cache_server/service/call_runner.h"
 
+#include <memory>
 #include <optional>
 #include <random>
 
@@ -7,13 +8,15 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
+#include "core/base/status_macros.h"
 #include "proto/wire/grpc_status.h"
 #include "proto/wire/versions.h"
 
 namespace afterimage {
 
-CallRunner::CallRunner(TokenFile* tokens, ServerMetrics* metrics, CallLog* log)
+CallRunner::CallRunner(TokenFile* tokens, PeerLimits* peers, ServerMetrics* metrics, CallLog* log)
     : tokens_(tokens),
+      peers_(peers),
       metrics_(metrics),
       log_(log),
       id_prefix_(absl::StrCat(absl::Hex(std::random_device()(), absl::kZeroPad8))) {}
@@ -46,13 +49,20 @@ grpc::Status CallRunner::RunAny(grpc::ServerContextBase& context, CallRecord& re
   record.begin = absl::Now();
   context.AddTrailingMetadata(kRequestIdMetadata, record.request_id);
   record.status = Authorize(context, access, record.holder);
-  if (record.status.ok()) record.status = body();
+  if (record.status.ok()) record.status = RunWithinLimits(record, body);
   record.took = absl::Now() - record.begin;
   metrics_->CallEnded(record.method, record.status.code(), record.took);
   log_->Write(record);
   if (!absl::IsInternal(record.status)) return ToGrpcStatus(record.status);
   return ToGrpcStatus(absl::InternalError(
       absl::StrCat(record.status.message(), " (request ", record.request_id, " in the server's log)")));
+}
+
+absl::Status CallRunner::RunWithinLimits(const CallRecord& record, absl::FunctionRef<absl::Status()> body) {
+  const auto kind = record.is_bulk ? PeerLimits::Kind::kStream : PeerLimits::Kind::kShortCall;
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::unique_ptr<PeerLimits::Pass> pass,
+                              peers_->Enter(PeerLimits::PeerOf(record.peer, record.holder), kind));
+  return body();
 }
 
 absl::Status CallRunner::Authorize(const grpc::ServerContextBase& context, Access needed,

@@ -11,6 +11,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "cache_server/service/call_log.h"
+#include "cache_server/service/peer_limits.h"
 #include "cache_server/service/server_metrics.h"
 #include "cache_server/service/token_file.h"
 
@@ -49,12 +50,13 @@ class BulkCounts {
 class CallRunner {
  public:
   // `tokens` null: nobody is asked for one. The arguments must outlive this.
-  CallRunner(TokenFile* tokens, ServerMetrics* metrics, CallLog* log);
+  CallRunner(TokenFile* tokens, PeerLimits* peers, ServerMetrics* metrics, CallLog* log);
 
   // Runs `body` if the caller may do what needs `access`, tells the client how it ended, counts and logs it.
   // `method`: a literal. The call gets a request id, which is in its log line and in the trailing metadata
   // "afterimage-request-id"; the text of an Internal error has it too. Unauthenticated: no token, or none of
-  // this server's. PermissionDenied: a token of lesser access (both told).
+  // this server's. PermissionDenied: a token of lesser access (both told). ResourceExhausted: the caller has
+  // as many calls under way as one peer may.
   grpc::Status Run(grpc::ServerContextBase& context, const char* method, Access access,
                    absl::FunctionRef<absl::Status()> body);
   // The same for calls that move records.
@@ -64,10 +66,12 @@ class CallRunner {
  private:
   grpc::Status RunAny(grpc::ServerContextBase& context, CallRecord& record, Access access,
                       absl::FunctionRef<absl::Status()> body);
+  absl::Status RunWithinLimits(const CallRecord& record, absl::FunctionRef<absl::Status()> body);
   // `name`: of the token's holder.
   absl::Status Authorize(const grpc::ServerContextBase& context, Access needed, std::string& name) const;
 
   TokenFile* const tokens_;
+  PeerLimits* const peers_;
   ServerMetrics* const metrics_;
   CallLog* const log_;
   const std::string id_prefix_;  // another one for each start of the server

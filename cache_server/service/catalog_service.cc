@@ -54,6 +54,8 @@ grpc::Status CatalogService::GetCapabilities(grpc::ServerContext* context, const
     limits->set_max_message_bytes(limits_.max_message_bytes);
     limits->set_max_keys_per_call(limits_.max_keys_per_call);
     limits->set_max_streams(limits_.max_streams);
+    limits->set_max_streams_per_peer(limits_.max_streams_per_peer);
+    limits->set_max_calls_per_peer(limits_.max_calls_per_peer);
     limits->set_min_credit_bytes(limits_.min_credit_bytes);
     limits->set_max_credit_bytes(limits_.max_credit_bytes);
     limits->set_max_units_per_claim(limits_.max_units_per_claim);

@@ -6,6 +6,8 @@ namespace afterimage {
 namespace {
 
 constexpr std::array<const char*, 4> kWaitNames = {"credit", "store", "socket", "queue"};
+constexpr std::array<const char*, 3> kLimitNames = {"max_streams", "max_streams_per_peer",
+                                                    "max_calls_per_peer"};
 
 }  // namespace
 
@@ -72,6 +74,11 @@ void ServerMetrics::AppendTo(PrometheusText& text) const {
   counter("afterimage_records_received_total", "Records that workers handed in.", records_received_);
   counter("afterimage_record_bytes_received_total", "Bytes of the feature blocks that workers handed in.",
           bytes_received_);
+  text.Family("afterimage_refusals_total", "counter",
+              "Calls that were refused because of a limit, by limit.");
+  for (size_t i = 0; i < refused_.size(); ++i) {
+    text.Sample("afterimage_refusals_total", {{"limit", kLimitNames[i]}}, static_cast<double>(refused_[i]));
+  }
   text.Family("afterimage_epoch_wait_seconds_total", "counter",
               "What epoch streams waited for: credit of the client, the store, the socket, their turn.");
   for (size_t i = 0; i < waited_ns_.size(); ++i) {

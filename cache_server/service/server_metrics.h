@@ -30,6 +30,9 @@ class ServerMetrics {
   // `bad` of them are missing, damaged or failed.
   void RecordsSent(uint64_t records, uint64_t bytes, uint64_t bad);
   void RecordsReceived(uint64_t records, uint64_t bytes);
+  // What was refused because of a limit of ServiceLimits.
+  enum class Limit { kStreams, kStreamsPerPeer, kCallsPerPeer };
+  void Refused(Limit limit) { ++refused_[static_cast<size_t>(limit)]; }
   void Waited(EpochWait what, absl::Duration time);
   absl::Duration TotalWaited(EpochWait what) const;
 
@@ -49,6 +52,7 @@ class ServerMetrics {
   std::atomic<uint64_t> records_sent_ = 0, bytes_sent_ = 0, records_received_ = 0, bytes_received_ = 0,
                         bad_records_ = 0;
   std::array<std::atomic<int64_t>, 4> waited_ns_ = {};
+  std::array<std::atomic<uint64_t>, 3> refused_ = {};
 };
 
 }  // namespace afterimage

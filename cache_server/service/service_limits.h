@@ -13,6 +13,10 @@ struct ServiceLimits {
   uint32_t max_keys_per_call = 65536;
   // Each costs a thread or three, and its credit.
   uint32_t max_streams = 64;
+  // Of them, those of one peer (PeerLimits::PeerOf); 0: as many as there are.
+  uint32_t max_streams_per_peer = 0;
+  // Short calls of one peer at once; 0: no limit. Half of the threads that a server has for them.
+  uint32_t max_calls_per_peer = 32;
   uint64_t min_credit_bytes = 1 << 10;
   uint64_t max_credit_bytes = 1 << 30;
   // The answer names every wanted key, and must fit into one message.

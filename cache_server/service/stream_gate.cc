@@ -30,6 +30,7 @@ absl::StatusOr<std::unique_ptr<StreamGate::Pass>> StreamGate::Enter(bool even_wh
   std::lock_guard lock(mutex_);
   if (stopped_ || (draining_ && !even_while_draining)) return StoppingStatus();
   if (running_.size() >= max_streams_) {
+    metrics_->Refused(ServerMetrics::Limit::kStreams);
     return absl::UnavailableError(absl::StrCat(
         "all ", max_streams_, " streams of the server are in use; try again, or raise its --max-streams"));
   }

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "cache_server/service/server_metrics.h"
 
 namespace afterimage {
 
@@ -34,7 +35,8 @@ class StreamGate {
     const uint64_t id_;
   };
 
-  explicit StreamGate(uint32_t max_streams) : max_streams_(max_streams) {}
+  // `metrics` counts refusals; must outlive this.
+  StreamGate(uint32_t max_streams, ServerMetrics* metrics) : max_streams_(max_streams), metrics_(metrics) {}
 
   // Unavailable: draining, or max_streams are running (the limit in the text). `even_while_draining`: for a
   // worker handing in what it has.
@@ -54,6 +56,7 @@ class StreamGate {
   mutable std::mutex mutex_;
   std::condition_variable idle_;
   const uint32_t max_streams_;
+  ServerMetrics* const metrics_;
   bool draining_ = false;
   bool stopped_ = false;
   uint64_t next_id_ = 0;

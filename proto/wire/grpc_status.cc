@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
@@ -10,6 +11,9 @@ namespace {
 
 // In the binary details of a status that one of our handlers returned.
 constexpr char kMark[] = "afterimage.v1";
+constexpr char kRetryMark[] = "afterimage.v1 retry";
+// The payload of a status that is to get the second one.
+constexpr char kRetryPayload[] = "afterimage/retry";
 
 // gRPC refuses trailers above 8 KiB, and a byte that is not printable ASCII travels as three.
 constexpr size_t kMaxTextBytes = 2400;
@@ -22,6 +26,11 @@ absl::Status CannotReach(absl::string_view address, absl::string_view text) {
 
 }  // namespace
 
+absl::Status RetryLater(absl::Status status) {
+  status.SetPayload(kRetryPayload, absl::Cord());
+  return status;
+}
+
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
   std::string text(status.message());
@@ -32,15 +41,17 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
     text.resize(end);
     text += " …";
   }
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), text, kMark);
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), text,
+                      status.GetPayload(kRetryPayload).has_value() ? kRetryMark : kMark);
 }
 
 absl::Status FromGrpcStatus(const grpc::Status& status, absl::string_view address) {
   if (status.ok()) return absl::OkStatus();
   const std::string text = status.error_message();
   const auto code = static_cast<absl::StatusCode>(status.error_code());  // the two enumerations are one
-  if (status.error_details() == kMark) {
-    if (code != absl::StatusCode::kUnavailable) return absl::Status(code, text);
+  const bool retry = status.error_details() == kRetryMark;
+  if (retry || status.error_details() == kMark) {
+    if (!retry && code != absl::StatusCode::kUnavailable) return absl::Status(code, text);
     return absl::UnavailableError(absl::StrCat("server at ", address, ": ", text));
   }
   switch (status.error_code()) {

@@ -358,6 +358,42 @@ TEST(CacheServerTest, OneStreamTooManyIsToldToTryAgain) {
   EXPECT_TRUE(Eventually([&] { return source.Open(epoch).ok(); }));
 }
 
+TEST(CacheServerTest, OneStreamTooManyOfAPeerIsRefusedByTheLimitThatWasAdvertised) {
+  CacheServer::Options options;
+  options.limits.max_streams_per_peer = 1;
+  options.limits.max_calls_per_peer = 7;
+  ServedCache cache(options);
+  EpochRequest epoch = cache.Fill(256);
+  epoch.credit_bytes = 64 << 10;
+  RawClient client(cache);
+  {
+    grpc::ClientContext context;
+    v1::Capabilities capabilities;
+    ASSERT_TRUE(client.catalog->GetCapabilities(&context, {}, &capabilities).ok());
+    EXPECT_EQ(capabilities.limits().max_streams_per_peer(), 1);
+    EXPECT_EQ(capabilities.limits().max_calls_per_peer(), 7);
+  }
+  RemoteEpochSource source(cache.Connect());
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(auto stream, source.Open(epoch));
+  {
+    grpc::ClientContext context;
+    const auto second = client.epochs->ReadEpoch(&context);
+    v1::ReadEpochRequest first;
+    ToWire(epoch, first.mutable_request());
+    second->Write(first);
+    v1::ReadEpochResponse response;
+    EXPECT_FALSE(second->Read(&response));
+    const grpc::Status status = second->Finish();
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+    EXPECT_THAT(status.error_message(),
+                AllOf(HasSubstr("ipv4:127.0.0.1 has 1 streams"), HasSubstr("max_streams_per_peer is 1")));
+  }
+  EXPECT_THAT(source.Open(epoch),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("max_streams_per_peer is 1")));
+  stream.reset();
+  EXPECT_TRUE(Eventually([&] { return source.Open(epoch).ok(); }));
+}
+
 TEST(CacheServerTest, ADrainLetsAStreamFinish) {
   ServedCache cache;
   EpochRequest epoch = cache.Fill(256);

@@ -14,7 +14,8 @@ using ::afterimage::testing::StatusIs;
 using ::testing::HasSubstr;
 
 TEST(StreamGateTest, RefusesMoreThanTheLimitAndNamesIt) {
-  StreamGate gate(2);
+  ServerMetrics metrics;
+  StreamGate gate(2, &metrics);
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(auto first, gate.Enter());
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(auto second, gate.Enter());
   EXPECT_THAT(gate.Enter(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("all 2 streams")));
@@ -23,7 +24,8 @@ TEST(StreamGateTest, RefusesMoreThanTheLimitAndNamesIt) {
 }
 
 TEST(StreamGateTest, ADrainingGateLetsOnlyWorkersIn) {
-  StreamGate gate(4);
+  ServerMetrics metrics;
+  StreamGate gate(4, &metrics);
   EXPECT_THAT(gate.CheckServing(), IsOk());
   gate.BeginDrain();
   EXPECT_THAT(gate.CheckServing(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("stopping")));
@@ -32,7 +34,8 @@ TEST(StreamGateTest, ADrainingGateLetsOnlyWorkersIn) {
 }
 
 TEST(StreamGateTest, WaitUntilIdleTellsWhetherStreamsAreLeft) {
-  StreamGate gate(4);
+  ServerMetrics metrics;
+  StreamGate gate(4, &metrics);
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(auto pass, gate.Enter());
   EXPECT_FALSE(gate.WaitUntilIdle(absl::Milliseconds(10)));
   pass.reset();
@@ -40,7 +43,8 @@ TEST(StreamGateTest, WaitUntilIdleTellsWhetherStreamsAreLeft) {
 }
 
 TEST(StreamGateTest, StopAllCallsEachStreamOnceAlsoOneThatComesLate) {
-  StreamGate gate(4);
+  ServerMetrics metrics;
+  StreamGate gate(4, &metrics);
   int calls = 0;
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(auto early, gate.Enter());
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(auto late, gate.Enter());

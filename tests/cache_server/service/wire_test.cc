@@ -34,6 +34,13 @@ TEST(GrpcStatusTest, OurStatusesComeBackAsTheyWereSent) {
               StatusIs(absl::StatusCode::kUnavailable, Eq("server at grpc://host:4747: draining")));
 }
 
+TEST(GrpcStatusTest, WhatIsToBeTriedAgainIsUnavailableToOurClientAndNamedOnTheWire) {
+  const grpc::Status wire = ToGrpcStatus(RetryLater(absl::ResourceExhaustedError("the limit is 3")));
+  EXPECT_EQ(wire.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(FromGrpcStatus(wire, kAddress),
+              StatusIs(absl::StatusCode::kUnavailable, Eq("server at grpc://host:4747: the limit is 3")));
+}
+
 TEST(GrpcStatusTest, StatusesOfGrpcItselfGetAddressAndRemedy) {
   const auto from = [](grpc::StatusCode code, const std::string& text) {
     return FromGrpcStatus(grpc::Status(code, text), kAddress);
