@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -27,10 +29,17 @@ using testing::ChildProcess;
 using ::testing::HasSubstr;
 using testing::IsOk;
 using testing::ServerProcess;
+using testing::StatusIs;
 using testing::TemporaryFolder;
 
 constexpr uint64_t kMebibyte = 1 << 20;
 constexpr uint64_t kNumPictures = 2000;
+constexpr uint64_t kBatch = 20;
+constexpr uint64_t kSmallSteps = 1;
+constexpr int kNumManyStreams = 500;
+constexpr int kStreamsPerConnection = 10;
+// The handler's, two of the session, and --reader-threads.
+constexpr int kThreadsPerStream = 5;
 constexpr uint64_t kCreditBytes = 4 * kMebibyte;
 // docs/operations/server.md: an epoch stream costs its credit, a frame, and HTTP/2's window.
 constexpr uint64_t kWindowBytes = 8 * kMebibyte;
@@ -56,20 +65,33 @@ class ServerBoundsTest : public ::testing::Test {
                                       cache.catalog->OpenSet(description.set.Id(), OpenMode::kContribute));
       AFTERIMAGE_ASSERT_OK(testing::FillSet(set, manifest.digest(), 1));
     }
+    StartServer({"--max-streams", "200"});
+    request_.set_id = description.set.Id();
+    request_.order.manifest = manifest.digest();
+    request_.order.num_occurrences = kNumPictures;
+    request_.order.mask.num_visible = 60;
+    request_.global_batch = kBatch;
+    request_.credit_bytes = kCreditBytes;
+  }
+
+  // Instead of the one before it.
+  void StartServer(const std::vector<std::string>& more) {
+    cache_ = {};
+    server_.reset();
     std::vector<std::string> arguments = ServerProcess::Arguments(folder_.path());
-    arguments.insert(arguments.end(), {"--max-streams", "200"});
+    arguments.insert(arguments.end(), more.begin(), more.end());
     server_ = std::make_unique<ServerProcess>(folder_.path(), arguments);
     port_ = server_->WaitUntilReady();
     ASSERT_GT(port_, 0) << server_->Output();
     address_ = absl::StrCat("grpc://127.0.0.1:", port_);
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(cache_, OpenCache(address_));
-
-    request_.set_id = description.set.Id();
-    request_.order.manifest = manifest.digest();
-    request_.order.num_occurrences = kNumPictures;
-    request_.order.mask.num_visible = 60;
-    request_.global_batch = 20;
-    request_.credit_bytes = kCreditBytes;
+  }
+  // Few records, and little credit: what 500 streams at once can be given.
+  EpochRequest SmallRequest() const {
+    EpochRequest request = request_;
+    request.step_end = kSmallSteps;
+    request.credit_bytes = 256 << 10;
+    return request;
   }
 
   ProcessUsage Usage() const {
@@ -211,6 +233,94 @@ TEST_F(ServerBoundsTest, AThousandThatConnectAndVanishLeaveNothingBehind) {
   EXPECT_LE(after.num_descriptors, before.num_descriptors);
   EXPECT_LE(after.num_threads, before.num_threads + 2);
   EXPECT_LT(after.resident_bytes, before.resident_bytes + 24 * kMebibyte);
+  EXPECT_EQ(ReadEpoch(), kNumPictures);
+}
+
+// Of `streams`, all at once, each to its end.
+void ReadAll(std::vector<std::unique_ptr<EpochStream>>& streams) {
+  for (uint64_t i = 0; i < kSmallSteps * kBatch; ++i) {
+    for (const auto& stream : streams) {
+      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto frame, stream->Next());
+      ASSERT_TRUE(frame.has_value());
+      EXPECT_EQ(frame->state, RecordState::kOk);
+      stream->ReturnCredit(frame->CostBytes());
+    }
+  }
+  for (const auto& stream : streams) {
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto end, stream->Next());
+    EXPECT_FALSE(end.has_value());
+  }
+}
+
+TEST_F(ServerBoundsTest, FiveHundredStreamsAtOnceAllGoOnAndLeaveNothingBehind) {
+  StartServer({"--max-streams", "500"});
+  ProcessUsage during;
+  const auto round = [&] {
+    std::vector<OpenedCache> caches(kNumManyStreams / kStreamsPerConnection);
+    std::vector<std::unique_ptr<EpochStream>> streams;
+    for (OpenedCache& cache : caches) {
+      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(cache, OpenCache(address_));
+      for (int i = 0; i < kStreamsPerConnection; ++i) {
+        AFTERIMAGE_ASSERT_OK_AND_ASSIGN(streams.emplace_back(), cache.epoch_source->Open(SmallRequest()));
+      }
+    }
+    during = Usage();
+    EXPECT_THAT(cache_.epoch_source->Open(SmallRequest()),
+                StatusIs(absl::StatusCode::kUnavailable, HasSubstr("all 500 streams")));
+    ReadAll(streams);
+  };
+  const ProcessUsage idle = Usage();
+  round();
+  round();  // what is set up once is there
+  const ProcessUsage before = WaitUntilAsFewAs(idle);
+  for (int i = 0; i < 3; ++i) round();
+  const ProcessUsage after = WaitUntilAsFewAs(before);
+  const auto record = [](const std::string& when, const ProcessUsage& usage) {
+    ::testing::Test::RecordProperty(
+        when, absl::StrCat(usage.num_threads, " threads, ", usage.num_descriptors, " descriptors, ",
+                           usage.resident_bytes / kMebibyte, " MiB"));
+  };
+  record("idle", idle);
+  record("before", before);
+  record("during", during);
+  record("after", after);
+  EXPECT_LE(after.num_descriptors, before.num_descriptors);
+  EXPECT_LE(after.num_threads, before.num_threads + 2);
+  EXPECT_LT(after.resident_bytes, before.resident_bytes + 24 * kMebibyte);
+  // As docs/operations/server.md has it, and what a thread's stack takes.
+  EXPECT_LT(during.resident_bytes, idle.resident_bytes + kNumManyStreams * (1 << 20));
+  EXPECT_LT(during.num_threads, idle.num_threads + kNumManyStreams * kThreadsPerStream + 16);
+}
+
+TEST_F(ServerBoundsTest, FiveHundredAtOnceOfWhomSixtyFourMayAllComeToTheirTurn) {
+  StartServer({});  // with the default of --max-streams
+  std::vector<OpenedCache> caches(kNumManyStreams / kStreamsPerConnection);
+  for (OpenedCache& cache : caches) {
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(cache, OpenCache(address_));
+  }
+  std::atomic<int> num_done = 0, num_refused = 0;
+  std::vector<std::thread> readers;
+  for (int i = 0; i < kNumManyStreams; ++i) {
+    readers.emplace_back([&, i] {
+      EpochSource& source = *caches[i / kStreamsPerConnection].epoch_source;
+      absl::StatusOr<std::unique_ptr<EpochStream>> stream = source.Open(SmallRequest());
+      while (absl::IsUnavailable(stream.status())) {
+        EXPECT_THAT(stream.status().message(), HasSubstr("--max-streams"));
+        ++num_refused;
+        absl::SleepFor(absl::Milliseconds(20 + i % 100));
+        stream = source.Open(SmallRequest());
+      }
+      ASSERT_THAT(stream, IsOk());
+      std::vector<std::unique_ptr<EpochStream>> one;
+      one.push_back(*std::move(stream));
+      ReadAll(one);
+      ++num_done;
+    });
+  }
+  for (std::thread& reader : readers) reader.join();
+  EXPECT_EQ(num_done, kNumManyStreams);
+  EXPECT_GT(num_refused, 0);
+  RecordProperty("refused", num_refused);
   EXPECT_EQ(ReadEpoch(), kNumPictures);
 }
 
