@@ -90,7 +90,7 @@ absl::StatusOr<CalibrationReport> CalibrateOnImages(const CalibrateInput& input,
   AFTERIMAGE_ASSIGN_OR_RETURN(FeatureProfile profile, builder.Finish());
   CalibrationReport report;
   report.profile = std::make_shared<const FeatureProfile>(std::move(profile));
-  report.meters = MakeMeters(*report.profile);
+  report.meters = MakeMeters(*report.profile, description.set.pixel_coding);
   report.num_images = images.manifest().num_keys();
   report.source = Describe(sample, images, input);
   report.exact = CodecName(Codec::kF32);

@@ -11,7 +11,7 @@ namespace afterimage {
 absl::StatusOr<std::string> EncodeForSet(const SetDescription& description, const FeatureProfile* profile,
                                          const RecordKey& key, FeatureRecord record) {
   AFTERIMAGE_ASSIGN_OR_RETURN(record, RecodeRecord(description.set, key, std::move(record)));
-  return EncodeFeatureBlock(record, description.set.codec, profile);
+  return EncodeFeatureBlock(record, description.set.codec, profile, description.set.pixel_coding);
 }
 
 }  // namespace afterimage

@@ -81,9 +81,7 @@ absl::StatusOr<Plan> MakePlan(const PlanInput& input, const ImageIndex& images, 
                                 EncodeForSet(input.description, input.profile, view_keys[i], records[i]));
     bytes += static_cast<double>(block.size());
     AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock parsed, FeatureBlock::Parse(AsBytes(block)));
-    if (parsed.has_pixels()) {
-      pixel_bytes += 3.0 * (parsed.num_tokens() - 1) * std::pow(parsed.view_size() / parsed.grid(), 2);
-    }
+    pixel_bytes += static_cast<double>(parsed.PixelBytes());
   }
   plan.num_images = keys.size();
   plan.num_records = keys.size() * uint64_t{input.num_view_seeds};

@@ -103,8 +103,9 @@ void DeclarePrecomputeFlags(CLI::App& app, PrecomputeOptions& o) {
   app.add_option("--mask-seed", o.mask_seed, "seed of the masks")->capture_default_str();
   app.add_option("--importance-from", o.importance_from,
                  "alias or id of another teacher's set in the same cache: masks are drawn from that teacher's importance (several teachers)");
-  app.add_option("--pixels", o.pixels, "store the views' pixels, so that trainers need no images")
-      ->check(CLI::IsMember({"raw", "none"}))->capture_default_str();
+  app.add_option("--pixels", o.pixels,
+                 "store the views' pixels, so that trainers need no images: packed without loss, or raw")
+      ->check(CLI::IsMember(PixelsNames()))->capture_default_str();
   app.add_option(
          "--codec", o.codec,
          "how values are stored (default: i8x, one byte a value; f32 for equality with a live teacher)")
@@ -231,7 +232,7 @@ absl::StatusOr<SetDescription> DescribeSet(const PrecomputeOptions& options, con
       return absl::InvalidArgumentError("--profile was not looked up");  // a broken invariant of ours
     AFTERIMAGE_RETURN_IF_ERROR(TakeProfile(options, profile, teacher.geometry(), set));
   }
-  set.pixels = options.pixels == "raw";
+  AFTERIMAGE_RETURN_IF_ERROR(SetPixels(options.pixels, set));
   if (options.tokens == "all") {
     set.token_policy = TokenPolicy::kAll;
   } else {

@@ -33,7 +33,7 @@ struct PrecomputeOptions {
   uint32_t masks_per_view = 1;
   uint32_t mask_seed = 0;
   std::string importance_from;      // a set; empty = the teacher's own
-  std::string pixels = "raw";
+  std::string pixels = "packed";
   std::string codec;    // empty = i8x, or what max_rmse and max_bytes choose
   std::string profile;  // of a codec that needs one: name, or digits of its digest; empty = calibrated here
   std::optional<double> max_rmse;

@@ -129,7 +129,7 @@ absl::Status RunCalibrate(const CalibrateFlags& flags) {
 
   CalibrationReport report;
   report.profile = std::make_shared<const FeatureProfile>(std::move(profile));
-  report.meters = MakeMeters(*report.profile);
+  report.meters = MakeMeters(*report.profile, description.set.pixel_coding);
   report.num_images = source.keys.size();
   report.source = absl::StrCat("set ", source.selected.summary.id.Hex());
   report.exact = CodecName(description.set.codec);

@@ -65,8 +65,7 @@ absl::StatusOr<SetDescription> DescribeTarget(const RecodeFlags& flags, FeatureC
     set.levels = flags.levels;
     std::ranges::sort(set.levels);
   }
-  if (flags.pixels == "none") set.pixels = false;
-  if (flags.pixels == "raw") set.pixels = true;
+  if (!flags.pixels.empty()) AFTERIMAGE_RETURN_IF_ERROR(SetPixels(flags.pixels, set));
   if (flags.tokens == "all") set.token_policy = TokenPolicy::kAll;
   if (flags.tokens == "visible" && source.set.token_policy == TokenPolicy::kAll) {
     const uint32_t num_patches = target.feature.geometry.num_patches();
@@ -205,7 +204,7 @@ class Recoder {
         AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
         AddErrors(meter.Sampled(), errors_);
       }
-      return EncodeFeatureBlock(record, set.codec, target_.store->profile());
+      return EncodeFeatureBlock(record, set.codec, target_.store->profile(), set.pixel_coding);
     };
     absl::StatusOr<std::string> encoded = recode();
     if (!encoded.ok()) return WithContext(encoded.status(), absl::StrCat("record ", key.ToString()));
@@ -319,8 +318,8 @@ void AddRecodeCommand(CLI::App& app, Runner& run) {
       ->check(CLI::Range(1u, 1024u))
       ->capture_default_str();
   command->add_option("--mask-seed", flags->mask_seed, "seed of the masks")->capture_default_str();
-  command->add_option("--pixels", flags->pixels, "raw or none (default: as the source)")
-      ->check(CLI::IsMember({"raw", "none"}));
+  command->add_option("--pixels", flags->pixels, "packed without loss, raw, or none (default: as the source)")
+      ->check(CLI::IsMember(PixelsNames()));
   command->add_option("--view-seeds", flags->view_seeds, "how many view seeds (0 = all of the source)")
       ->capture_default_str();
   command->add_option("--name", flags->name, "readable name for the new set");

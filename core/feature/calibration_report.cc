@@ -42,9 +42,11 @@ double CalibrationReport::BytesPerSeed(const CodecMeter& meter) const {
   return meter.BytesPerRecord() * static_cast<double>(num_images);
 }
 
-std::vector<CodecMeter> MakeMeters(const FeatureProfile& profile) {
+std::vector<CodecMeter> MakeMeters(const FeatureProfile& profile, PixelCoding pixel_coding) {
   std::vector<CodecMeter> meters;
-  for (const Codec codec : kAllCodecs) meters.emplace_back(codec, NeedsProfile(codec) ? &profile : nullptr);
+  for (const Codec codec : kAllCodecs) {
+    meters.emplace_back(codec, NeedsProfile(codec) ? &profile : nullptr, pixel_coding);
+  }
   return meters;
 }
 

@@ -36,8 +36,9 @@ struct CalibrationReport {
   double BytesPerSeed(const CodecMeter& meter) const;
 };
 
-// Measures every codec, with the report's profile.
-std::vector<CodecMeter> MakeMeters(const FeatureProfile& profile);
+// Measures every codec, with the report's profile, in blocks that hold pixels so.
+std::vector<CodecMeter> MakeMeters(const FeatureProfile& profile,
+                                   PixelCoding pixel_coding = PixelCoding::kRaw);
 
 // With max_rmse the codec of the least bytes whose levels all keep to it, with max_bytes that of the least
 // error which fits, with both the least bytes that keep to both. InvalidArgument: none does; the text tells

@@ -69,7 +69,8 @@ void CodecError::Merge(const CodecError& other) {
 }
 
 absl::Status CodecMeter::Add(const FeatureRecord& record) {
-  AFTERIMAGE_ASSIGN_OR_RETURN(const std::string bytes, EncodeFeatureBlock(record, codec_, profile_));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::string bytes,
+                              EncodeFeatureBlock(record, codec_, profile_, pixel_coding_));
   AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock block, FeatureBlock::Parse(AsBytes(bytes), profile_));
   FeatureRecord one_level = record;
   one_level.pixels.clear();

@@ -47,8 +47,10 @@ class CodecError {
 // Encodes and decodes records, and compares. Not thread-safe.
 class CodecMeter {
  public:
-  // `profile`: null where the codec needs none; must outlive this.
-  CodecMeter(Codec codec, const FeatureProfile* profile) : codec_(codec), profile_(profile) {}
+  // `profile`: null where the codec needs none; must outlive this. `pixel_coding`: of the blocks whose bytes
+  // are counted.
+  CodecMeter(Codec codec, const FeatureProfile* profile, PixelCoding pixel_coding = PixelCoding::kRaw)
+      : codec_(codec), profile_(profile), pixel_coding_(pixel_coding) {}
 
   // Errors of EncodeFeatureBlock.
   absl::Status Add(const FeatureRecord& record);
@@ -64,6 +66,7 @@ class CodecMeter {
  private:
   const Codec codec_;
   const FeatureProfile* const profile_;
+  const PixelCoding pixel_coding_;
   std::map<uint32_t, CodecError> levels_;
   uint64_t num_records_ = 0;
   uint64_t block_bytes_ = 0;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/feature/feature_block_layout.h"
+#include "core/feature/packed_pixels.h"
 
 namespace afterimage {
 namespace {
@@ -79,8 +80,10 @@ absl::Status FeatureBlock::ParseHeader() {
   }
   is_part_ = (flags & block::kPart) != 0;
   is_mask_order_ = (flags & block::kMaskOrder) != 0;
-  if (load(block::kVersionAt) != block::VersionOf(codec)) {
-    return Damaged("codec ", codec, " in format version ", load(block::kVersionAt));
+  // The one of packed pixels only if the sections have some: CheckSections looks.
+  const uint32_t version = load(block::kVersionAt);
+  if (version != block::VersionOf(codec, false) && version != block::VersionOf(codec, true)) {
+    return Damaged("codec ", codec, " in format version ", version);
   }
   record_digest_ = {LoadLittleEndian<uint64_t>(header + block::kRecordDigestAt),
                     LoadLittleEndian<uint64_t>(header + block::kRecordDigestAt + 8)};
@@ -186,6 +189,19 @@ bool FeatureBlock::PlaneFits(const Section& section) const {
          section.columns == block::RowElements(type, width_);
 }
 
+// Raw rows, or what they are packed into, which is smaller and of a size that a reader may allocate.
+bool FeatureBlock::PixelsFit(const Section& section) const {
+  const uint64_t row_bytes = PixelRowBytes();
+  const uint64_t raw_bytes = (num_tokens_ - 1) * row_bytes;
+  if (grid_ == 0 || view_size_ % grid_ != 0) return false;
+  if (section.type == static_cast<uint8_t>(ElementType::kPackedPixels)) {
+    return !is_part_ && section.rows == 1 && section.columns < raw_bytes && row_bytes <= kMaxPackedRowBytes &&
+           raw_bytes <= kMaxPackedPixelBytes;
+  }
+  return section.type == static_cast<uint8_t>(ElementType::kU8) && section.rows == num_tokens_ - 1 &&
+         section.columns == row_bytes;
+}
+
 // Kinds, types and sizes against the header, and that nothing is missing.
 absl::Status FeatureBlock::CheckSections() {
   const uint32_t num_patches = grid_ * grid_;
@@ -225,13 +241,10 @@ absl::Status FeatureBlock::CheckSections() {
                levels_[num_statistics] == section.level;
         ++num_statistics;
         break;
-      case SectionKind::kPixels: {
-        const uint64_t patch_size = view_size_ / std::max(grid_, 1u);
-        fits = fits && view_size_ % std::max(grid_, 1u) == 0 &&
-               is(ElementType::kU8, num_tokens_ - 1, 3 * patch_size * patch_size);
+      case SectionKind::kPixels:
+        fits = fits && PixelsFit(section);
         pixels_ = section;
         break;
-      }
       case SectionKind::kExceptions: {
         const Section* const plane = FindLevel(Code(SectionKind::kPlane), section.level);
         fits = fits && plane != nullptr && block::HasExceptions(static_cast<ElementType>(plane->type)) &&
@@ -248,6 +261,11 @@ absl::Status FeatureBlock::CheckSections() {
       return Damaged("the section of kind ", section.kind, ", level ", section.level, ", type ", section.type,
                      ", ", section.rows, " x ", section.columns, " does not fit the header");
     }
+  }
+  const uint8_t codec = bytes_[block::kCodecAt];
+  const uint32_t version = LoadLittleEndian<uint32_t>(bytes_.data() + block::kVersionAt);
+  if (version != block::VersionOf(codec, has_packed_pixels())) {
+    return Damaged(has_packed_pixels() ? "" : "no ", "packed pixels in format version ", version);
   }
   if (is_failure_) return has_reason ? absl::OkStatus() : Damaged("a failure without its reason");
   if (!has_importance) return Damaged("no importance");

@@ -22,13 +22,15 @@ class PlaneReader;
 }  // namespace block
 
 // The newest; all older ones are read too.
-inline constexpr uint32_t kFeatureBlockVersion = 2;
+inline constexpr uint32_t kFeatureBlockVersion = 3;
 
 // The block of one record. InvalidArgument: an inconsistent record (sizes, token order, levels), a NaN or Inf
 // in a value (names level and token), a value beyond the codec's range; a codec that needs a profile
-// (NeedsProfile), and `profile` is null, or has not these levels in this width.
+// (NeedsProfile), and `profile` is null, or has not these levels in this width. With PixelCoding::kPacked the
+// pixels are packed where that makes them smaller, else raw.
 absl::StatusOr<std::string> EncodeFeatureBlock(const FeatureRecord& record, Codec codec,
-                                               const FeatureProfile* profile = nullptr);
+                                               const FeatureProfile* profile = nullptr,
+                                               PixelCoding pixel_coding = PixelCoding::kRaw);
 
 // The block that stands for a picture that cannot be decoded: final, with the reason.
 std::string EncodeFailedBlock(absl::string_view reason);
@@ -83,10 +85,13 @@ class FeatureBlock {
   uint32_t num_tokens() const { return num_tokens_; }  // rows of each plane
   uint32_t num_masks() const { return num_masks_; }
   bool has_pixels() const { return pixels_.has_value(); }
+  bool has_packed_pixels() const;  // never in a part
   const std::vector<uint32_t>& levels() const { return levels_; }
   uint32_t width() const { return width_; }
   // What the values of a level take in the block: its plane and the exceptions of that. 0: not in the block.
   uint64_t LevelBytes(uint32_t level) const;
+  // What the pixels take in the block; 0 without.
+  uint64_t PixelBytes() const { return pixels_.has_value() ? pixels_->length : 0; }
 
   // Every section's checksum, and that tokens and masks are what the format says. Values are not looked at.
   absl::Status VerifyAll() const;
@@ -108,7 +113,8 @@ class FeatureBlock {
   // Mean and inverse deviation of rows of a level, as ReadLevel.
   absl::Status ReadLevelStatistics(uint32_t level, std::span<const uint16_t> rows, std::span<float> mean,
                                    std::span<float> inverse_deviation) const;
-  // Gathers pixel rows: `rows` are positions in the stored patches (token row minus 1), empty = all.
+  // Gathers pixel rows: `rows` are positions in the stored patches (token row minus 1), empty = all. Raw or
+  // packed, a row costs its share only.
   absl::Status ReadPixels(std::span<const uint16_t> rows, std::span<uint8_t> target) const;
 
   // Everything, decoded.
@@ -132,6 +138,7 @@ class FeatureBlock {
   absl::Status ParseSections();
   absl::Status CheckSections();
   bool PlaneFits(const Section& section) const;
+  bool PixelsFit(const Section& section) const;
   absl::StatusOr<ByteSpan> Verified(const Section& section) const;
   // The plane of a level, verified. `decodes`: values or single rows will be read, so a profile is needed
   // where there is one, and coded planes are decoded.
@@ -142,6 +149,10 @@ class FeatureBlock {
   absl::StatusOr<const LevelCodes*> CodesOf(uint32_t level) const;
   absl::StatusOr<ByteSpan> ExceptionsOf(uint32_t level) const;  // checked; empty where there are none
   const Section* FindLevel(uint16_t kind, uint32_t level) const;
+  // Of a pixel row, where the block has pixels.
+  uint64_t PixelRowBytes() const;
+  // The pixels of these stored patches, all of which there are; empty: all. Verified.
+  absl::Status CopyPixelRows(std::span<const uint16_t> rows, uint8_t* target) const;
 
   ByteSpan bytes_;
   bool is_failure_ = false;
@@ -164,13 +175,14 @@ class FeatureBlock {
 };
 
 // The part of a block that `selection` asks for, as a block of its own with checksums of its own and the
-// record digest of the original. With Tokens::kMask, `mask` holds the patches (in drawn order); its rows
-// follow the class token in that order, and the mask is the block's only one. Returns `block` itself,
-// uncopied, when the selection is the whole. `bytes` must be what `block` was parsed from. NotFound: a level
-// that is not stored. DataLoss: a section that is read fails its checksum. FailedPrecondition: pixels (unless
-// the selection is the whole) or patches of the mask that are not stored, a value beyond the range of the
-// encoding; values that are coded with a profile are to be transcoded, and `block` has none or another.
-// InvalidArgument: levels not ascending, an empty mask, a patch twice or beyond the grid.
+// record digest of the original. Pixels of a part are raw. With Tokens::kMask, `mask` holds the patches (in
+// drawn order); its rows follow the class token in that order, and the mask is the block's only one. Returns
+// `block` itself, uncopied, when the selection is the whole. `bytes` must be what `block` was parsed from.
+// NotFound: a level that is not stored. DataLoss: a section that is read fails its checksum.
+// FailedPrecondition: pixels (unless the selection is the whole) or patches of the mask that are not stored,
+// a value beyond the range of the encoding; values that are coded with a profile are to be transcoded, and
+// `block` has none or another. InvalidArgument: levels not ascending, an empty mask, a patch twice or beyond
+// the grid.
 absl::StatusOr<PinnedBytes> SelectFromBlock(const FeatureBlock& block, const PinnedBytes& bytes,
                                             const Selection& selection, std::span<const uint16_t> mask);
 

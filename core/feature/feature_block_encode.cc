@@ -10,6 +10,7 @@
 #include "core/feature/feature_block_layout.h"
 #include "core/feature/feature_block_values.h"
 #include "core/feature/lossless16.h"
+#include "core/feature/packed_pixels.h"
 
 namespace afterimage {
 namespace {
@@ -193,9 +194,11 @@ absl::StatusOr<std::vector<EncodedPlane>> EncodePlanes(const FeatureRecord& reco
 }  // namespace
 
 absl::StatusOr<std::string> EncodeFeatureBlock(const FeatureRecord& record, Codec codec,
-                                               const FeatureProfile* profile) {
+                                               const FeatureProfile* profile, PixelCoding pixel_coding) {
   AFTERIMAGE_RETURN_IF_ERROR(CheckRecord(record));
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<EncodedPlane> encoded, EncodePlanes(record, codec, profile));
+  std::vector<uint8_t> packed_pixels;
+  if (pixel_coding == PixelCoding::kPacked) packed_pixels = PackPixels(record.patch_size(), record.pixels);
   const uint32_t num_tokens = record.num_tokens();
   const uint32_t num_patches = record.grid * record.grid;
   const bool has_pixels = !record.pixels.empty();
@@ -233,7 +236,10 @@ absl::StatusOr<std::string> EncodeFeatureBlock(const FeatureRecord& record, Code
   for (const LevelFeatures& level : record.levels) {
     writer.Declare(SectionKind::kStatistics, level.level, ElementType::kF32, 2, num_tokens);
   }
-  if (has_pixels) {
+  if (!packed_pixels.empty()) {
+    writer.Declare(SectionKind::kPixels, 0, ElementType::kPackedPixels, 1,
+                   static_cast<uint32_t>(packed_pixels.size()));
+  } else if (has_pixels) {
     writer.Declare(SectionKind::kPixels, 0, ElementType::kU8, num_tokens - 1,
                    3 * record.patch_size() * record.patch_size());
   }
@@ -266,7 +272,7 @@ absl::StatusOr<std::string> EncodeFeatureBlock(const FeatureRecord& record, Code
     std::memcpy(target + num_tokens * sizeof(float), level.inverse_deviation.data(),
                 num_tokens * sizeof(float));
   }
-  if (has_pixels) fill(record.pixels);
+  if (has_pixels) fill(packed_pixels.empty() ? record.pixels : packed_pixels);
   return writer.Seal(header, /*original=*/nullptr);
 }
 

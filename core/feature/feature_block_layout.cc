@@ -44,8 +44,10 @@ uint8_t* Writer::section(size_t index) {
 }
 
 std::string Writer::Seal(const Header& header, const Digest128* original) {
+  const bool has_packed_pixels =
+      std::ranges::find(entries_, ElementType::kPackedPixels, &Entry::type) != entries_.end();
   std::copy(kMagic.begin(), kMagic.end(), bytes_.begin());
-  Store<uint32_t>(VersionOf(header.codec), kVersionAt, bytes_);
+  Store<uint32_t>(VersionOf(header.codec, has_packed_pixels), kVersionAt, bytes_);
   Store<uint32_t>(kHeaderBytes, kHeaderBytesAt, bytes_);
   Store<uint64_t>(bytes_.size(), kTotalBytesAt, bytes_);
   Store(header.kind, kKindAt, bytes_);

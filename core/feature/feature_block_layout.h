@@ -86,7 +86,8 @@ enum class ElementType : uint8_t {
   kPacked6 = 10,
   kCodedF16 = 11,  // one row: a whole plane of lossless16.h
   kCodedBf16 = 12,
-  kEzq = 13,  // one row: a whole plane of ezq.h
+  kEzq = 13,           // one row: a whole plane of ezq.h
+  kPackedPixels = 14,  // one row: all patches, as packed_pixels.h has them
 };
 
 inline constexpr uint16_t Code(SectionKind kind) { return static_cast<uint16_t>(kind); }
@@ -107,6 +108,7 @@ inline constexpr size_t ElementBytes(ElementType type) {
     case ElementType::kCodedF16:
     case ElementType::kCodedBf16:
     case ElementType::kEzq:
+    case ElementType::kPackedPixels:
       return 1;
     case ElementType::kException:
       return sizeof(PlaneException);
@@ -168,10 +170,10 @@ inline constexpr ElementType PlaneType(Codec codec) {
   return ElementType::kF32;
 }
 
-// The version that a block's header says: the first one that had its codec, so that programs of that version
-// read it too. `codec`: the header's, 0 in a failure.
-inline constexpr uint32_t VersionOf(uint8_t codec) {
-  return codec <= static_cast<uint8_t>(Codec::kF16) ? 1 : 2;
+// The version that a block's header says: the first one that had its codec, and packed pixels where they are
+// so, so that programs of that version read it too. `codec`: the header's, 0 in a failure.
+inline constexpr uint32_t VersionOf(uint8_t codec, bool has_packed_pixels) {
+  return has_packed_pixels ? 3 : codec <= static_cast<uint8_t>(Codec::kF16) ? 1 : 2;
 }
 
 inline constexpr size_t Align(size_t offset) { return (offset + kAlignment - 1) / kAlignment * kAlignment; }

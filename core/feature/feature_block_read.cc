@@ -10,6 +10,7 @@
 #include "core/feature/feature_block_layout.h"
 #include "core/feature/feature_block_values.h"
 #include "core/feature/lossless16.h"
+#include "core/feature/packed_pixels.h"
 #include "core/feature/plane_reader.h"
 
 // Reading out of blocks whose header and section table feature_block.cc has accepted.
@@ -126,6 +127,15 @@ uint64_t FeatureBlock::LevelBytes(uint32_t level) const {
       bytes += section->length;
   }
   return bytes;
+}
+
+bool FeatureBlock::has_packed_pixels() const {
+  return pixels_.has_value() && pixels_->type == static_cast<uint8_t>(ElementType::kPackedPixels);
+}
+
+uint64_t FeatureBlock::PixelRowBytes() const {
+  const uint64_t patch_size = view_size_ / std::max(grid_, 1u);
+  return 3 * patch_size * patch_size;
 }
 
 absl::StatusOr<const LevelCodes*> FeatureBlock::CodesOf(uint32_t level) const {
@@ -268,24 +278,30 @@ absl::Status FeatureBlock::ReadLevelStatistics(uint32_t level, std::span<const u
 
 absl::Status FeatureBlock::ReadPixels(std::span<const uint16_t> rows, std::span<uint8_t> target) const {
   if (!pixels_.has_value()) return absl::NotFoundError("pixels are not in the block");
-  const size_t num_rows = rows.empty() ? pixels_->rows : rows.size();
-  const size_t row_bytes = pixels_->columns;
-  if (target.size() != num_rows * row_bytes) {
+  const size_t num_stored = num_tokens_ - size_t{1};
+  const size_t num_rows = rows.empty() ? num_stored : rows.size();
+  if (target.size() != num_rows * PixelRowBytes()) {
     return absl::InvalidArgumentError(absl::StrCat("room for ", target.size(), " bytes, ", num_rows,
-                                                   " rows of ", row_bytes, " are asked for"));
+                                                   " rows of ", PixelRowBytes(), " are asked for"));
   }
+  for (const uint16_t row : rows) {
+    if (row < num_stored) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("patch row ", row, " of ", num_stored, " that are stored"));
+  }
+  return CopyPixelRows(rows, target.data());
+}
+
+absl::Status FeatureBlock::CopyPixelRows(std::span<const uint16_t> rows, uint8_t* target) const {
   AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*pixels_));
-  if (rows.empty()) {
-    std::copy(bytes.begin(), bytes.end(), target.begin());
-    return absl::OkStatus();
+  if (has_packed_pixels()) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(const PackedPixels packed,
+                                PackedPixels::Open(bytes, num_tokens_ - 1, view_size_ / grid_));
+    return packed.Read(rows, target);
   }
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i] >= pixels_->rows) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("patch row ", rows[i], " of ", pixels_->rows, " that are stored"));
-    }
-    std::copy_n(bytes.begin() + rows[i] * row_bytes, row_bytes, target.begin() + i * row_bytes);
-  }
+  if (rows.empty()) std::copy(bytes.begin(), bytes.end(), target);
+  const size_t row_bytes = PixelRowBytes();
+  for (const uint16_t row : rows) target = std::copy_n(bytes.begin() + row * row_bytes, row_bytes, target);
   return absl::OkStatus();
 }
 
@@ -313,7 +329,7 @@ absl::StatusOr<FeatureRecord> FeatureBlock::ToRecord() const {
     AFTERIMAGE_RETURN_IF_ERROR(ReadLevelStatistics(level, {}, features.mean, features.inverse_deviation));
   }
   if (pixels_.has_value()) {
-    record.pixels.resize(pixels_->length);
+    record.pixels.resize((num_tokens_ - size_t{1}) * PixelRowBytes());  // bounded by PixelsFit
     AFTERIMAGE_RETURN_IF_ERROR(ReadPixels({}, record.pixels));
   }
   return record;

@@ -179,7 +179,8 @@ absl::StatusOr<std::string> BlockSelector::Cut() {
   for (const uint32_t level : levels_)
     writer.Declare(SectionKind::kStatistics, level, ElementType::kF32, 2, num_rows());
   if (pixels_)
-    writer.Declare(SectionKind::kPixels, 0, ElementType::kU8, num_rows() - 1, block_.pixels_->columns);
+    writer.Declare(SectionKind::kPixels, 0, ElementType::kU8, num_rows() - 1,
+                   static_cast<uint32_t>(block_.PixelRowBytes()));
   for (const Plane& plane : planes_) writer.DeclareExceptions(plane.level, plane.exceptions);
   writer.Allocate();
 
@@ -246,14 +247,11 @@ absl::Status BlockSelector::CopyStatistics(uint32_t level, uint8_t* target) cons
 }
 
 absl::Status BlockSelector::CopyPixels(uint8_t* target) const {
-  if (!of_mask()) return CopyWhole(*block_.pixels_, target);
-  AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, block_.Verified(*block_.pixels_));
-  const size_t row_bytes = block_.pixels_->columns;
-  for (size_t i = 1; i < rows_.size(); ++i, target += row_bytes) {
-    std::memcpy(target, bytes.data() + (rows_[i] - size_t{1}) * row_bytes,
-                row_bytes);  // pixels have no class row
+  std::vector<uint16_t> rows;  // empty: all
+  for (size_t i = 1; i < rows_.size(); ++i) {
+    rows.push_back(static_cast<uint16_t>(rows_[i] - 1));  // pixels have no class row
   }
-  return absl::OkStatus();
+  return block_.CopyPixelRows(rows, target);
 }
 
 absl::StatusOr<PinnedBytes> SelectFromBlock(const FeatureBlock& block, const PinnedBytes& bytes,

@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kFeatureSpecVersion = 1;
 constexpr int64_t kSetSpecVersion = 1;
+constexpr int64_t kPackedSetSpecVersion = 2;  // of sets with packed pixels, which programs before refuse
 constexpr int64_t kDescriptionVersion = 1;
 
 // Token numbers and levels are stored in 16 bits; 1 + 255 * 255 tokens still fit.
@@ -123,6 +124,14 @@ absl::StatusOr<SetSpec> ParseSetSpec(const Json& json) {
         absl::StrCat("tokens \"", tokens, "\" are unknown; known are: all, visible"));
   }
   const auto pixels = json.find("pixels");
+  if (json.at("version") == kPackedSetSpecVersion) {
+    if (pixels == json.end() || *pixels != "packed") {
+      return absl::InvalidArgumentError(
+          absl::StrCat("\"pixels\" is missing or not \"packed\", as version ", kPackedSetSpecVersion, " has it"));
+    }
+    spec.pixel_coding = PixelCoding::kPacked;
+    return spec;
+  }
   if (pixels == json.end() || !pixels->is_boolean()) {
     return absl::InvalidArgumentError("\"pixels\" is missing or neither true nor false");
   }
@@ -217,15 +226,34 @@ absl::StatusOr<Codec> ParseCodec(absl::string_view name) {
       absl::StrCat("codec \"", name, "\" is unknown; known are: ", absl::StrJoin(CodecNames(), ", ")));
 }
 
+std::vector<std::string> PixelsNames() { return {"packed", "raw", "none"}; }
+
+std::string PixelsName(const SetSpec& set) {
+  if (!set.pixels) return "none";
+  return set.pixel_coding == PixelCoding::kPacked ? "packed" : "raw";
+}
+
+absl::Status SetPixels(absl::string_view name, SetSpec& set) {
+  const std::vector<std::string> names = PixelsNames();
+  if (std::ranges::find(names, name) == names.end()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("pixels \"", name, "\" are unknown; known are: ", absl::StrJoin(names, ", ")));
+  }
+  set.pixels = name != "none";
+  set.pixel_coding = name == "packed" ? PixelCoding::kPacked : PixelCoding::kRaw;
+  return absl::OkStatus();
+}
+
 Json SetSpec::ToCanonical() const {
+  const bool packed = pixels && pixel_coding == PixelCoding::kPacked;
   Json json = {
       {"codec", CodecName(codec)},
       {"feature_id", feature_id.Hex()},
       {"levels", levels},
-      {"pixels", pixels},
+      {"pixels", packed ? Json("packed") : Json(pixels)},
       {"profile_digest", profile_digest.Hex()},
       {"tokens", token_policy == TokenPolicy::kAll ? "all" : "visible"},
-      {"version", kSetSpecVersion},
+      {"version", packed ? kPackedSetSpecVersion : kSetSpecVersion},
   };
   if (token_policy == TokenPolicy::kVisible) json["mask"] = mask.ToCanonical();
   if (!importance_from.IsZero()) json["importance_from"] = importance_from.Hex();
@@ -234,8 +262,13 @@ Json SetSpec::ToCanonical() const {
 
 absl::StatusOr<SetSpec> SetSpec::FromCanonical(const Json& json) {
   if (!json.is_object()) return absl::InvalidArgumentError("set spec: expected a JSON object");
-  AFTERIMAGE_RETURN_IF_ERROR(
-      WithContext(CheckVersion(json, "the set spec", "version", kSetSpecVersion), "set spec"));
+  const absl::StatusOr<int64_t> version = IntegerField(json, "version");
+  if (!version.ok()) return WithContext(version.status(), "set spec");
+  if (*version != kSetSpecVersion && *version != kPackedSetSpecVersion) {
+    return absl::FailedPreconditionError(absl::StrCat("set spec: the set spec has version ", *version,
+                                                      ", this program reads versions ", kSetSpecVersion, " and ",
+                                                      kPackedSetSpecVersion));
+  }
   absl::StatusOr<SetSpec> spec = ParseSetSpec(json);
   if (!spec.ok()) return WithContext(spec.status(), "set spec");
   return spec;

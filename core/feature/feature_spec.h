@@ -88,6 +88,9 @@ absl::StatusOr<Codec> ParseCodec(absl::string_view name);
 
 enum class TokenPolicy : uint8_t { kAll = 1, kVisible = 2 };
 
+// How blocks hold pixels: as they are; or without loss in less, where they take less so (docs/codecs.md).
+enum class PixelCoding : uint8_t { kRaw = 1, kPacked = 2 };
+
 // What is stored. The set id is the SHA-256 of its canonical form. Neither data set nor number of view seeds
 // is in it.
 struct SetSpec {
@@ -99,6 +102,7 @@ struct SetSpec {
   // that masks drawn from them are that teacher's. Zero = their own teacher's.
   Digest256 importance_from;
   bool pixels = true;
+  PixelCoding pixel_coding = PixelCoding::kRaw;  // only with pixels
   Codec codec = Codec::kF16;
   Digest256 profile_digest;  // zero where the codec has none
 
@@ -108,6 +112,12 @@ struct SetSpec {
   // The feature id that masks are drawn from.
   const Digest256& MaskSource() const { return importance_from.IsZero() ? feature_id : importance_from; }
 };
+
+// What a set keeps of pixels: "packed", "raw" or "none".
+std::vector<std::string> PixelsNames();
+std::string PixelsName(const SetSpec& set);
+// InvalidArgument: another name (lists them).
+absl::Status SetPixels(absl::string_view name, SetSpec& set);
 
 // How a set is cut into units: fixed when the set is created, in no id.
 struct UnitLayout {

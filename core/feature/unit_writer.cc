@@ -109,6 +109,9 @@ absl::Status CheckBlockOfSet(const SetDescription& description, const FeatureBlo
   if (block.has_pixels() != set.pixels) {
     return differs("pixels:", block.has_pixels() ? "yes" : "no", set.pixels ? "yes" : "no");
   }
+  if (block.has_packed_pixels() && set.pixel_coding != PixelCoding::kPacked) {
+    return differs("pixels:", "packed", PixelsName(set));
+  }
   if (set.token_policy == TokenPolicy::kAll) {
     if (block.num_tokens() != geometry.num_tokens())
       return differs("tokens", block.num_tokens(), geometry.num_tokens());

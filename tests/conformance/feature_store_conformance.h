@@ -257,6 +257,28 @@ TEST_P(FeatureStoreConformance, SetsWithAProfileAreReadWithIt) {
   }
 }
 
+TEST_P(FeatureStoreConformance, PackedPixelsAreReadAsTheyWere) {
+  for (const TokenPolicy policy : {TokenPolicy::kAll, TokenPolicy::kVisible}) {
+    const SetDescription description = MakeSyntheticDescription({.view_size = 64,
+                                                                 .token_policy = policy,
+                                                                 .mask = {.num_visible = 6, .num_masks = 2},
+                                                                 .pixel_coding = PixelCoding::kPacked});
+    const OpenedSet set = Filled(description, 3, 1);
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const PinnedBytes bytes, ReadOne(*set.store, Key(1)));
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block, FeatureBlock::Parse(bytes.bytes));
+    EXPECT_TRUE(block.has_packed_pixels());
+    const FeatureRecord whole = MakeSyntheticRecord(description, Key(1));
+    ExpectRowsOf(ReadDecoded(*set.store, Key(1), {}), whole);
+    for (const Selection& selection :
+         {Selection{.levels = {4}, .tokens = Selection::Tokens::kMask}, Selection{.levels = {3}}}) {
+      const FeatureRecord part =
+          ReadDecoded(*set.store, Key(1), selection, {.spec = {.num_visible = 6}, .mask_index = 1});
+      EXPECT_EQ(part.pixels.size(), (part.tokens.size() - 1) * 768);
+      ExpectRowsOf(part, whole);
+    }
+  }
+}
+
 TEST_P(FeatureStoreConformance, RefusesWhatTheSetDoesNotHave) {
   const SetDescription description = MakeSyntheticDescription({.levels = {2, 4}, .pixels = false});
   const OpenedSet set = Filled(description, 1, 1);

@@ -60,8 +60,8 @@ void ReadEverything(const FeatureBlock& block, const PinnedBytes& bytes, const F
   // What is verified can be read, and nothing else; but for a profile of another digest, or a level that it
   // has not.
   const bool fits = !NeedsProfile(block.codec()) || !absl::IsFailedPrecondition(decoded);
-  // A coded plane has a second chance to be wrong: when it is decoded.
-  const bool coded = RowCodec(block.codec()) != block.codec();
+  // Coded planes and packed pixels have a second chance to be wrong: when they are decoded.
+  const bool coded = RowCodec(block.codec()) != block.codec() || block.has_packed_pixels();
   if (fits && (coded ? decoded.ok() && !sound : sound != decoded.ok())) std::abort();
   for (const uint32_t level : block.levels()) DecodeAsADevice(block, level, profile);
   std::vector<uint16_t> mask = {0};
@@ -97,6 +97,15 @@ std::vector<std::string> FuzzCorpus() {
                                    .value();
       corpus.emplace_back(part.bytes.begin(), part.bytes.end());
     }
+    const SetDescription packed =
+        testing::MakeSyntheticDescription({.levels = {4},
+                                           .width = 2,
+                                           .grid = 3,
+                                           .view_size = 48,
+                                           .token_policy = policy,
+                                           .mask = {.num_visible = 4, .num_masks = 2},
+                                           .pixel_coding = PixelCoding::kPacked});
+    corpus.push_back(testing::MakeSyntheticBlock(packed, {testing::SyntheticImageKey(2), 0}));
   }
   return corpus;
 }

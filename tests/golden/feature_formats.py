@@ -25,9 +25,9 @@ def align(offset):
 
 
 IMPORTANCE, TOKENS, MASKS, PLANE, STATISTICS, PIXELS, REASON, EXCEPTIONS = range(1, 9)
-F32, F16, U16, U8, BF16, I8, EXCEPTION, PACKED4, PACKED5, PACKED6, CODED_F16, CODED_BF16, EZQ = range(1, 14)
+F32, F16, U16, U8, BF16, I8, EXCEPTION, PACKED4, PACKED5, PACKED6, CODED_F16, CODED_BF16, EZQ, PACKED_PIXELS = range(1, 15)
 DTYPE = {F32: "<f4", F16: "<f2", U16: "<u2", U8: "u1", I8: "i1", PACKED4: "u1", PACKED5: "u1", PACKED6: "u1",
-         CODED_F16: "u1", CODED_BF16: "u1", EZQ: "u1", EXCEPTION: [("position", "<u4"), ("value", "<f4")]}
+         CODED_F16: "u1", CODED_BF16: "u1", EZQ: "u1", PACKED_PIXELS: "u1", EXCEPTION: [("position", "<u4"), ("value", "<f4")]}
 
 
 def encode(element, array):
@@ -55,7 +55,8 @@ def block(kind, flags, codec, geometry, view_digest, view_size, grid, num_tokens
         end = offset + len(payload)
 
     def header(digest_low, digest_high, checksum):
-        head = b"\x89AFB\r\n\x1a\n" + struct.pack("<IIQ", 1 if codec <= 2 else 2, 144, end)
+        version = 3 if any(s[2] == PACKED_PIXELS for s in sections) else 1 if codec <= 2 else 2
+        head = b"\x89AFB\r\n\x1a\n" + struct.pack("<IIQ", version, 144, end)
         head += struct.pack("<BBBBI", kind, flags, codec, 0, len(sections))
         head += struct.pack("<6I", *geometry) + struct.pack("<Q", view_digest)
         head += struct.pack("<6I", view_size, grid, num_tokens, num_masks, width, 0)
@@ -269,6 +270,59 @@ for name, codec, element, bits_of in (("kBlockLossless16", 8, CODED_F16, encode(
         (IMPORTANCE, 0, F32, importance), (PLANE, 3, element, [list(coded)]), (STATISTICS, 3, F32, statistics),
         (PIXELS, 0, U8, pixels)])
     show(name, data)
+
+
+# Packed pixels: patches of 12 x 12, which are a slope. Lengths of codes as Huffman's own algorithm has them.
+def code_lengths(counts):
+    trees = sorted((count, [symbol]) for symbol, count in enumerate(counts) if count)
+    lengths = [0] * 256
+    if len(trees) == 1:
+        lengths[trees[0][1][0]] = 1
+    while len(trees) > 1:
+        (a, left), (b, right) = trees[:2]
+        for symbol in left + right:
+            lengths[symbol] += 1
+        trees = sorted(trees[2:] + [(a + b, left + right)])
+    assert max(lengths) <= 11
+    return lengths
+
+
+def codes_of(lengths):  # RFC 1951, section 3.2.2
+    codes, code = {}, 0
+    for length in range(1, 12):
+        for symbol in range(256):
+            if lengths[symbol] == length:
+                codes[symbol] = f"{code:0{length}b}"
+                code += 1
+        code <<= 1
+    return codes if len(codes) > 1 else {symbol: "" for symbol in codes}
+
+
+def packed_pixels(patches):  # n, p, p, 3; predictor gradient, colours less green
+    values = patches.astype("i4")
+    values = numpy.stack([values[..., 1], values[..., 0] - values[..., 1], values[..., 2] - values[..., 1]], 1)
+    predicted = numpy.zeros_like(values)
+    predicted[..., 0, 1:] = values[..., 0, :-1]
+    predicted[..., 1:, 0] = values[..., :-1, 0]
+    predicted[..., 1:, 1:] = values[..., 1:, :-1] + values[..., :-1, 1:] - values[..., :-1, :-1]
+    residuals = ((values - predicted) & 255).reshape(len(patches), 3, -1)
+    lengths = [code_lengths(numpy.bincount(residuals[:, c].ravel(), minlength=256)) for c in range(3)]
+    codes = [codes_of(of_colour) for of_colour in lengths]
+    rows = []
+    for patch in residuals:
+        bits = "".join(codes[c][symbol] for c in range(3) for symbol in patch[c].tolist())
+        rows.append(bytes(int(bits[i:i + 8][::-1], 2) for i in range(0, len(bits), 8)))
+    flat = sum(lengths, [])
+    return (bytes([2, 1]) + bytes(flat[i] | flat[i + 1] << 4 for i in range(0, 768, 2)) +
+            b"".join(struct.pack("<H", len(row)) for row in rows) + b"".join(rows) + bytes(8))
+
+
+k, y, x = numpy.meshgrid(numpy.arange(4), numpy.arange(12), numpy.arange(12), indexing="ij")
+slope = numpy.stack([40 + 3 * x + 2 * y + 10 * k, 90 + 2 * x + y + x * y % 3, 200 - x - y], -1)
+data, _ = block(1, 1, 2, geometry, 0x0123456789abcdef, 24, 2, tokens, 0, width, [
+    (IMPORTANCE, 0, F32, importance), (PLANE, 3, F16, plane), (STATISTICS, 3, F32, statistics),
+    (PIXELS, 0, PACKED_PIXELS, [list(packed_pixels(slope))])])
+show("kBlockPackedPixels", data)
 
 reason = b"not a JPEG file"
 data, _ = block(2, 0, 0, (0,) * 6, 0, 0, 0, 0, 0, 0, [(REASON, 0, U8, [list(reason)])])

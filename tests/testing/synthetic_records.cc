@@ -68,6 +68,7 @@ SetDescription MakeSyntheticDescription(const SyntheticOptions& options) {
   description.set.token_policy = options.token_policy;
   if (options.token_policy == TokenPolicy::kVisible) description.set.mask = options.mask;
   description.set.pixels = options.pixels;
+  description.set.pixel_coding = options.pixel_coding;
   description.set.codec = options.codec;
   description.layout = options.layout;
   if (NeedsProfile(options.codec))
@@ -110,7 +111,9 @@ FeatureRecord MakeSyntheticRecord(const SetDescription& description, const Recor
   RgbImage view;
   view.width = view.height = record.view_size;
   for (uint32_t i = 0; i < 3 * view.width * view.height; ++i)
-    view.pixels.push_back(static_cast<uint8_t>(numbers.Next()));
+    view.pixels.push_back(static_cast<uint8_t>(description.set.pixel_coding == PixelCoding::kPacked
+                                                   ? i % (3 * view.width) + numbers.Next() % 4
+                                                   : numbers.Next()));
   record.view_digest = ViewDigest(view);
   if (description.set.pixels) record.pixels = ToPatchMajor(view, geometry.grid);
 
@@ -136,7 +139,9 @@ FeatureProfile MakeSyntheticProfile(const SetDescription& description, uint64_t 
 
 std::string MakeSyntheticBlock(const SetDescription& description, const RecordKey& key, uint64_t salt) {
   const FeatureRecord record = MakeSyntheticRecord(description, key, salt);
-  return EncodeFeatureBlock(record, description.set.codec, ProfileOf(description)).value();
+  return EncodeFeatureBlock(record, description.set.codec, ProfileOf(description),
+                            description.set.pixel_coding)
+      .value();
 }
 
 UnitMetadata MakeSyntheticMetadata(const std::string& worker) {

@@ -23,6 +23,7 @@ struct SyntheticOptions {
   TokenPolicy token_policy = TokenPolicy::kAll;
   MaskSpec mask = {.num_visible = 5};  // kVisible
   bool pixels = true;
+  PixelCoding pixel_coding = PixelCoding::kRaw;
   Codec codec = Codec::kF16;
   UnitLayout layout = {.num_shards = 4, .seeds_per_unit = 2};
   std::string teacher = "synthetic";  // another name is another feature id
@@ -43,7 +44,7 @@ Manifest MakeSyntheticManifest(uint64_t count, uint64_t first = 0);
 
 // What the made-up teacher sees: a pure function of (description, key, salt). Values are multiples of 1/256
 // below 4 in magnitude, so that f16 holds them exactly; for a set whose codec rounds more, as it rounds them.
-// So each set gives its records back as they were.
+// So each set gives its records back as they were. Pixels are noise; of a set that packs them a slope.
 FeatureRecord MakeSyntheticRecord(const SetDescription& description, const RecordKey& key, uint64_t salt = 0);
 // The block that a set of this description stores for it.
 std::string MakeSyntheticBlock(const SetDescription& description, const RecordKey& key, uint64_t salt = 0);

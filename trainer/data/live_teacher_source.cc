@@ -122,7 +122,8 @@ absl::Status LiveTeacherStream::Finish(FeatureRecord record, EpochFrame& frame) 
                                                frame.mask_index, record.importance));
   }
   if (!set.pixels) record.pixels.clear();
-  AFTERIMAGE_ASSIGN_OR_RETURN(std::string encoded, EncodeFeatureBlock(record, set.codec, source_->profile_));
+  AFTERIMAGE_ASSIGN_OR_RETURN(std::string encoded, 
+                              EncodeFeatureBlock(record, set.codec, source_->profile_, set.pixel_coding));
   // … and what a reader makes of it.
   const PinnedBytes stored = PinnedBytes::FromString(std::move(encoded));
   AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock block, FeatureBlock::Parse(stored.bytes, source_->profile_));

@@ -54,6 +54,19 @@ TEST(DescribeSetTest, AMaskThatLeavesNothingAndLevelsThatDoNotExistAreRefused) {
               StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("'4'"), HasSubstr("1 to 3"))));
 }
 
+TEST(DescribeSetTest, PixelsArePackedUnlessTheyAreAskedForOtherwise) {
+  const FakeTeacher teacher;
+  PrecomputeOptions options;
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const SetDescription packed, DescribeSet(options, teacher));
+  EXPECT_EQ(PixelsName(packed.set), "packed");
+  for (const char* const name : {"raw", "none"}) {
+    options.pixels = name;
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const SetDescription set, DescribeSet(options, teacher));
+    EXPECT_EQ(PixelsName(set.set), name);
+    EXPECT_NE(set.set.Id(), packed.set.Id());
+  }
+}
+
 FeatureProfile ProfileOf(const Digest256& feature_id, uint32_t width, const std::vector<uint32_t>& levels) {
   ProfileContent content{.feature_id = feature_id, .width = width, .num_records = 1, .num_rows = 17};
   for (const uint32_t level : levels) {

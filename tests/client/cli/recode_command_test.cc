@@ -106,6 +106,25 @@ TEST_F(RecodeCommandTest, KeepsFewerLevelsAndTheVisibleTokens) {
   EXPECT_TRUE(record.pixels.empty());
 }
 
+// There and back: the bytes of the source.
+TEST_F(RecodeCommandTest, PacksPixelsAndUnpacksThem) {
+  MakeSource(4);
+  const Finished packed = Recode({"--codec", "f32", "--pixels", "packed", "--name", "packed"});
+  ASSERT_EQ(packed.status, 0) << packed.Text();
+  const Finished raw = Recode({"--from", "packed", "--codec", "f32", "--pixels", "raw"});
+  EXPECT_EQ(raw.status, 0) << raw.Text();
+  EXPECT_THAT(raw.out, HasSubstr(source_.set.Id().Hex()));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedCache cache, OpenCache(path()));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const SetSummary summary, ResolveSet(*cache.catalog, "packed"));
+  EXPECT_EQ(PixelsName(summary.description.set), "packed");
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedSet set, cache.catalog->OpenSet(summary.id, OpenMode::kRead));
+  const RecordKey key = {SyntheticImageKey(1), 1};
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const PinnedBytes bytes, ReadOne(*set.store, key));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block, FeatureBlock::Parse(bytes.bytes));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureRecord record, block.ToRecord());
+  EXPECT_EQ(record.pixels, testing::MakeSyntheticRecord(source_, key).pixels);
+}
+
 TEST_F(RecodeCommandTest, RefusesWhatCannotBe) {
   MakeSource(3);
   EXPECT_THAT(Recode({"--codec", "i8x"}).err, HasSubstr("there is no profile yet"));

@@ -76,6 +76,7 @@ TEST(FeatureSpecTest, EverythingThatMattersChangesTheId) {
       [](SetDescription& d) { d.set.mask.num_masks = 3; },
       [](SetDescription& d) { d.set.importance_from.bytes[0] = 1; },
       [](SetDescription& d) { d.set.pixels = false; },
+      [](SetDescription& d) { d.set.pixel_coding = PixelCoding::kPacked; },
       [](SetDescription& d) { d.set.codec = Codec::kF32; },
       [](SetDescription& d) { d.set.feature_id.bytes[31] ^= 1; },
       [](SetDescription& d) { d.set.profile_digest.bytes[0] = 1; },
@@ -160,6 +161,30 @@ TEST(FeatureSpecTest, AnotherVersionIsToldWithBoth) {
       StatusIs(absl::StatusCode::kFailedPrecondition, AllOf(HasSubstr("set spec"), HasSubstr("version 9"))));
 }
 
+// Programs that know nothing of packed pixels refuse the set by its version.
+TEST(FeatureSpecTest, PackedPixelsAreVersionTwoOfTheSetSpec) {
+  SetDescription description = GoldenDescription();
+  AFTERIMAGE_ASSERT_OK(SetPixels("packed", description.set));
+  EXPECT_EQ(PixelsName(description.set), "packed");
+  const std::string text = description.Serialize();
+  EXPECT_THAT(text, HasSubstr(R"("pixels":"packed")"));
+  EXPECT_THAT(text, HasSubstr(R"("tokens":"visible","version":2)"));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(SetDescription parsed, SetDescription::Parse(text));
+  EXPECT_EQ(parsed.set.Id(), description.set.Id());
+  EXPECT_EQ(PixelsName(parsed.set), "packed");
+  AFTERIMAGE_ASSERT_OK(SetPixels("raw", parsed.set));
+  EXPECT_EQ(parsed.set.Id().Hex(), golden::kSetIdVisible);
+  AFTERIMAGE_ASSERT_OK(SetPixels("none", parsed.set));
+  EXPECT_EQ(PixelsName(parsed.set), "none");
+  EXPECT_THAT(SetPixels("some", parsed.set),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("known are: packed, raw, none")));
+  for (const char* const pixels : {"true", "\"raw\""}) {
+    std::string other = text;
+    other.replace(other.find("\"packed\""), 8, pixels);
+    EXPECT_THAT(SetDescription::Parse(other), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("packed")));
+  }
+}
+
 TEST(FeatureSpecTest, ParseRefusesOtherTexts) {
   const std::pair<std::string, const char*> bad[] = {
       {"", "not a JSON object"},
@@ -168,6 +193,7 @@ TEST(FeatureSpecTest, ParseRefusesOtherTexts) {
       {Replaced("\"layout\":", "\"layuot\":"), "unknown key \"layuot\""},
       {Replaced("\"codec\":\"f16\"", "\"codec\":\"f17\""), "codec \"f17\" is unknown; known are: f32, f16"},
       {Replaced("\"pixels\":true", "\"pixels\":1"), "pixels"},
+      {Replaced("\"pixels\":true", "\"pixels\":\"packed\""), "pixels"},
       {Replaced("\"tokens\":\"visible\"", "\"tokens\":\"some\""), "tokens \"some\""},
       {Replaced("\"tokens\":\"visible\"", "\"tokens\":\"all\""), "\"mask\" belongs to"},
       {Replaced("\"levels\":[3,4]", "\"levels\":[3,-4]"), "levels"},
