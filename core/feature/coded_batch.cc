@@ -74,7 +74,7 @@ absl::Status CodedBatch::Put(size_t sample, const FeatureBlock& block, uint32_t 
         absl::StrCat("the memory of ", memory_.size(), " bytes is full at sample ", sample));
   }
   const std::span<uint8_t> target = memory_.subspan(begin, count * row_bytes);
-  AFTERIMAGE_RETURN_IF_ERROR(is_float ? coded.Decode(rows, FloatType::kF32, target)
+  AFTERIMAGE_RETURN_IF_ERROR(is_float ? block.ReadLevelAs(Codec::kF32, level, rows, target)
                                       : coded.CopyRows(rows, target));
   rows_.insert(rows_.end(), added.begin(), added.end());
   exceptions_.insert(exceptions_.end(), exceptions.begin(), exceptions.end());

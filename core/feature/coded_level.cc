@@ -6,7 +6,6 @@
 #include "core/base/status_macros.h"
 #include "core/feature/ezq.h"
 #include "core/feature/feature_block_layout.h"
-#include "core/feature/feature_block_values.h"
 #include "core/feature/plane_reader.h"
 
 namespace afterimage {
@@ -40,12 +39,6 @@ RowScale ScaleOf(ElementType type, Codec codec) {
   return static_cast<RowScale>(static_cast<size_t>(RowScale::kEzq32) + EzqIndex(codec));
 }
 
-ElementType TypeOf(FloatType type) {
-  return type == FloatType::kF32   ? ElementType::kF32
-         : type == FloatType::kF16 ? ElementType::kF16
-                                   : ElementType::kBf16;
-}
-
 }  // namespace
 
 CodedLevel::CodedLevel() = default;
@@ -65,19 +58,15 @@ absl::StatusOr<CodedLevel> CodedLevel::Open(const FeatureBlock& block, uint32_t 
   return coded;
 }
 
-absl::StatusOr<size_t> CodedLevel::CheckRows(std::span<const uint16_t> rows, size_t target_bytes,
-                                             size_t row_bytes) const {
+absl::Status CodedLevel::CopyRows(std::span<const uint16_t> rows, std::span<uint8_t> target) const {
   const auto absent = std::ranges::find_if(rows, [this](uint16_t row) { return row >= num_rows_; });
   if (absent != rows.end())
     return absl::InvalidArgumentError(absl::StrCat("row ", *absent, " of a plane of ", num_rows_, " rows"));
   const size_t count = rows.empty() ? num_rows_ : rows.size();
-  if (target_bytes == count * row_bytes) return count;
-  return absl::InvalidArgumentError(
-      absl::StrCat("room for ", target_bytes, " bytes, ", count, " rows of ", row_bytes, " are asked for"));
-}
-
-absl::Status CodedLevel::CopyRows(std::span<const uint16_t> rows, std::span<uint8_t> target) const {
-  AFTERIMAGE_ASSIGN_OR_RETURN(const size_t count, CheckRows(rows, target.size(), row_bytes_));
+  if (target.size() != count * row_bytes_) {
+    return absl::InvalidArgumentError(absl::StrCat("room for ", target.size(), " bytes, ", count, " rows of ",
+                                                   row_bytes_, " are asked for"));
+  }
   if (rows.empty()) {
     std::ranges::copy(plane_->bytes(), target.begin());
     return absl::OkStatus();
@@ -91,23 +80,6 @@ void CodedLevel::AppendExceptions(size_t row, std::vector<CodedException>& targe
   std::vector<PlaneException> of_row;
   plane_->AppendExceptions(row, /*target_row=*/0, of_row);
   for (const PlaneException& exception : of_row) target.push_back({exception.position, exception.value});
-}
-
-absl::Status CodedLevel::Decode(std::span<const uint16_t> rows, FloatType type,
-                                std::span<uint8_t> target) const {
-  const size_t target_row_bytes = width_ * FloatBytes(type);
-  AFTERIMAGE_ASSIGN_OR_RETURN(const size_t count, CheckRows(rows, target.size(), target_row_bytes));
-  std::vector<float> values(width_);
-  for (size_t i = 0; i < count; ++i) {
-    const size_t row = rows.empty() ? i : rows[i];
-    plane_->ReadRow(row, values);
-    const size_t bad = block::EncodeFloats(TypeOf(type), values, target.data() + i * target_row_bytes);
-    if (bad == width_) continue;
-    return absl::FailedPreconditionError(absl::StrCat("row ", row, ", channel ", bad, " is ", values[bad],
-                                                      ": beyond the range of ",
-                                                      type == FloatType::kF16 ? "f16" : "bf16"));
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace afterimage

@@ -41,15 +41,9 @@ class CodedLevel {
   absl::Status CopyRows(std::span<const uint16_t> rows, std::span<uint8_t> target) const;
   // Those of one row, ascending by channel, appended. `row` below num_rows().
   void AppendExceptions(size_t row, std::vector<CodedException>& target) const;
-  // The same rows decoded, exceptions and all, rounded to `type`: rows.size() x width() values.
-  // InvalidArgument as CopyRows; FailedPrecondition: a value beyond the range of `type`.
-  absl::Status Decode(std::span<const uint16_t> rows, FloatType type, std::span<uint8_t> target) const;
 
  private:
   CodedLevel();
-  // The number of rows; InvalidArgument unless all are there and `target_bytes` are `row_bytes` for each.
-  absl::StatusOr<size_t> CheckRows(std::span<const uint16_t> rows, size_t target_bytes,
-                                   size_t row_bytes) const;
 
   uint32_t num_rows_ = 0;
   uint32_t width_ = 0;
