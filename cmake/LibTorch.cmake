@@ -37,9 +37,9 @@ target_link_libraries(afterimage_libtorch INTERFACE afterimage_torch_cpu afterim
 if(AFTERIMAGE_WITH_CUDA)
   # Nothing of ours calls most of it: it registers its kernels when it is loaded, so it must be linked all the same.
   target_link_options(afterimage_libtorch INTERFACE -Wl,--no-as-needed -Wl,--allow-shlib-undefined)
-  foreach(name IN ITEMS c10_cuda torch_cuda torch)
+  foreach(name IN ITEMS c10_cuda.so torch_cuda.so torch.so cudart.so.13)
     add_library(afterimage_cuda_part_${name} SHARED IMPORTED GLOBAL)
-    set_target_properties(afterimage_cuda_part_${name} PROPERTIES IMPORTED_LOCATION "${libtorch_folder}/lib/lib${name}.so")
+    set_target_properties(afterimage_cuda_part_${name} PROPERTIES IMPORTED_LOCATION "${libtorch_folder}/lib/lib${name}")
     target_link_libraries(afterimage_libtorch INTERFACE afterimage_cuda_part_${name})
   endforeach()
   target_include_directories(afterimage_libtorch SYSTEM INTERFACE "${libtorch_folder}/cuda-include")

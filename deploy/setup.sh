@@ -6,7 +6,8 @@
 #      Wheels and unpacked files live in ~/.cache/afterimage and serve every clone: the second one fetches nothing.
 #   3. The link .deps/libtorch in this checkout.
 #   With --cuda also: LibTorch with its CUDA part and NVIDIA's libraries and headers (NCCL too), from further wheels: 2.5 GB of
-#   downloads, 5 GB unpacked; the link .deps/libtorch-cuda, for the CMake preset "cuda". No CUDA toolkit and no nvcc is needed.
+#   downloads, 5 GB unpacked; the link .deps/libtorch-cuda, for the CMake preset "cuda". And the compiler nvcc: 0.1 GB, 0.2 GB unpacked,
+#   the link .deps/nvcc. No CUDA toolkit is needed.
 #
 # Takes half a minute near a mirror and minutes on a slow line, a second when all is there. Reads the usual environment only: http_proxy,
 # https_proxy, PIP_CERT, PIP_INDEX_URL, AFTERIMAGE_CACHE_HOME (default ~/.cache/afterimage).
@@ -57,6 +58,14 @@ readonly cuda_wheels=(
   "nvidia-nvtx 13.0.85 nvidia_nvtx-13.0.85-py3-none-manylinux1_x86_64.manylinux_2_5_x86_64.whl 4936d1d6780fbe68db454f5e72a42ff64d1fd6397df9f363ae786930fd5c1cd4"
 )
 readonly libtorch_cuda="$cache_home/libtorch-cuda-$torch_version-${torch_sha256:0:12}"
+# The compiler of the version that torch was built with; its headers are among those of cuda_wheels.
+readonly nvcc_version=13.0.88
+readonly nvcc_sha256=56fe502eb77625a12f25172caa3cdddb4e4c8ba2c8c17dba44b164761b380f03
+readonly nvcc_wheels=(
+  "nvidia-cuda-nvcc $nvcc_version nvidia_cuda_nvcc-13.0.88-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl $nvcc_sha256"
+  "nvidia-nvvm 13.0.88 nvidia_nvvm-13.0.88-py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl c5f41ffeb6466944a026dfa5317d7d85355c119bbec279205d22f1869d1054e0"
+)
+readonly nvcc="$cache_home/nvcc-$nvcc_version-${nvcc_sha256:0:12}"
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
@@ -207,6 +216,40 @@ unpack_libtorch_cuda() {
   fi
 }
 
+unpack_nvcc() {
+  if [[ -e "$nvcc/.complete" ]]; then
+    say "nvcc $nvcc_version: unpacked at $nvcc"
+    return
+  fi
+  require_free_mb "$cache_home" 500 "fetching and unpacking nvcc"
+  local entry
+  for entry in "${nvcc_wheels[@]}"; do
+    # shellcheck disable=SC2086  # four words by construction
+    fetch_wheel $entry
+  done
+  say "nvcc $nvcc_version: unpacking into $nvcc"
+  local aside
+  aside="$(mktemp -d "$nvcc.unpack.XXXXXX")"
+  chmod 755 "$aside"
+  for entry in "${nvcc_wheels[@]}"; do
+    # shellcheck disable=SC2086
+    set -- $entry
+    unzip -q -DD "$wheels/$3" 'nvidia/*' '*.dist-info/licenses/*' -d "$aside/wheel" \
+      || die "could not unpack the wheel $3"
+  done
+  mv "$aside"/wheel/nvidia/cu13/* "$aside/"
+  mv "$aside"/wheel/nvidia_cuda_nvcc-*.dist-info/licenses "$aside/licenses"
+  rm -rf "${aside:?}/wheel" "${aside:?}/lib"  # libnvvm, which nvcc does without
+  chmod -R a+rX "$aside"
+  "$aside/bin/nvcc" --version | grep -q "V$nvcc_version" || die "nvcc of the wheel does not run here"
+  touch "$aside/.complete"
+  rm -rf "$nvcc"
+  if ! mv -T "$aside" "$nvcc" 2>/dev/null; then
+    rm -rf "$aside"
+    [[ -e "$nvcc/.complete" ]] || die "could not move the unpacked nvcc to $nvcc"
+  fi
+}
+
 with_cuda=false
 for argument in "$@"; do
   case "$argument" in
@@ -227,5 +270,7 @@ ln -sfn "$libtorch" "$repository/.deps/libtorch"
 if "$with_cuda"; then
   unpack_libtorch_cuda
   ln -sfn "$libtorch_cuda" "$repository/.deps/libtorch-cuda"
+  unpack_nvcc
+  ln -sfn "$nvcc" "$repository/.deps/nvcc"
 fi
 say "done: ready to build in $SECONDS s"
