@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/feature/feature_block.h"
+#include "core/feature/profile_builder.h"
 #include "core/view/philox.h"
 #include "core/view/view.h"
 #include "gtest/gtest.h"
@@ -70,11 +71,36 @@ SetDescription DescribeSet(const TeacherRunner& teacher, TokenPolicy policy, Cod
   return description;
 }
 
+absl::Status Calibrate(FeatureCatalog& catalog, TeacherRunner& teacher, const ImageIndex& images,
+                       SetDescription& description) {
+  ProfileBuilder builder(description.set.feature_id, description.set.levels, teacher.geometry().width);
+  for (const ImageKey& key : images.manifest().keys()) {
+    const absl::StatusOr<RgbImage> image = images.ReadImage(key);
+    if (!image.ok()) continue;
+    const ViewSpec& spec = description.feature.view;
+    AFTERIMAGE_ASSIGN_OR_RETURN(
+        const View view,
+        MakeView(*image, spec, DrawViewGeometry(key, spec, /*view_seed=*/0, image->width, image->height)));
+    AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<FeatureRecord> records,
+                                teacher.Run({&view, 1}, description.set.levels));
+    AFTERIMAGE_RETURN_IF_ERROR(builder.Add(records[0]));
+  }
+  AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureProfile measured, builder.Finish());
+  ProfileContent content = measured.content();
+  for (LevelProfile& level : content.levels) {
+    for (float& sigma : level.sigma) sigma *= 0.55f;
+  }
+  AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureProfile profile, FeatureProfile::Create(std::move(content)));
+  description.set.profile_digest = profile.digest();
+  return catalog.PutProfile(profile);
+}
+
 absl::Status FillCache(FeatureCatalog& catalog, TeacherRunner& teacher, const ImageIndex& images,
                        const SetDescription& description, uint32_t num_view_seeds,
                        FeatureStore* importance_from) {
   AFTERIMAGE_RETURN_IF_ERROR(catalog.PutManifest(images.manifest()));
   AFTERIMAGE_RETURN_IF_ERROR(catalog.CreateSet(description).status());
+  AFTERIMAGE_ASSIGN_OR_RETURN(const auto profile, ProfileOfSet(catalog, description));
   AFTERIMAGE_ASSIGN_OR_RETURN(const OpenedSet set,
                               catalog.OpenSet(description.set.Id(), OpenMode::kContribute));
   while (true) {
@@ -113,7 +139,8 @@ absl::Status FillCache(FeatureCatalog& catalog, TeacherRunner& teacher, const Im
             record = KeepVisible(record, std::move(masks));
           }
           if (!description.set.pixels) record.pixels.clear();
-          AFTERIMAGE_ASSIGN_OR_RETURN(block, EncodeFeatureBlock(record, description.set.codec));
+          AFTERIMAGE_ASSIGN_OR_RETURN(block,
+                                      EncodeFeatureBlock(record, description.set.codec, profile.get()));
         }
         AFTERIMAGE_RETURN_IF_ERROR(writer->Add(key, AsBytes(block)));
       }

@@ -27,6 +27,11 @@ void WriteTeacher(const std::string& path, uint64_t seed = 7, int64_t width = 16
 // The set that fits the teacher: levels 2 and 3, crops of at least a third.
 SetDescription DescribeSet(const TeacherRunner& teacher, TokenPolicy policy, Codec codec, bool pixels = true);
 
+// Puts a profile of the teacher's features into `catalog`, and names it in `description`, for codecs that
+// need one. Its deviations are too small on purpose, so that some values of most planes are exceptions.
+absl::Status Calibrate(FeatureCatalog& catalog, TeacherRunner& teacher, const ImageIndex& images,
+                       SetDescription& description);
+
 // Creates the set in `catalog` and computes every record with the teacher, its importance taken from another
 // set where one is given: what afterimage-precompute does.
 absl::Status FillCache(FeatureCatalog& catalog, TeacherRunner& teacher, const ImageIndex& images,

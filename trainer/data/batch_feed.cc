@@ -33,6 +33,22 @@ std::vector<SampleDecoder::Set> SetsToDecode(const BatchFeed::Options& options) 
   return sets;
 }
 
+BatchFeed::Options WithShape(BatchFeed::Options options) {
+  options.shape.coded = options.decode_on.has_value();
+  return options;
+}
+
+// In the order of a batch's targets.
+std::vector<TargetDecoder::Level> LevelsToDecode(const BatchFeed::Options& options) {
+  std::vector<TargetDecoder::Level> levels;
+  for (size_t teacher = 0; teacher < options.shape.teachers.size(); ++teacher) {
+    const FeatureProfile* const profile =
+        teacher == 0 ? options.profile : options.further_sets[teacher - 1].profile;
+    for (const uint32_t level : options.shape.teachers[teacher].levels) levels.push_back({level, profile});
+  }
+  return levels;
+}
+
 void Cancel(std::span<const std::unique_ptr<EpochStream>> streams) {
   for (const auto& stream : streams) stream->Cancel();
 }
@@ -53,11 +69,12 @@ const char* MissPolicyName(MissPolicy policy) {
 
 BatchFeed::BatchFeed(EpochSource* source, Options options)
     : source_(source),
-      options_(std::move(options)),
+      options_(WithShape(std::move(options))),
       decoder_(options_.shape, SetsToDecode(options_), options_.pixels),
       steps_per_epoch_(StepsPerEpoch(options_.request.order, options_.request.global_batch)),
       slots_(options_.num_batches) {
   for (Slot& slot : slots_) slot.batch = TrainingBatch::Allocate(options_.shape);
+  if (options_.decode_on.has_value()) target_decoder_.emplace(*options_.decode_on, LevelsToDecode(options_));
   thread_ = std::thread([this] { Work(); });
 }
 
@@ -84,6 +101,10 @@ absl::StatusOr<TrainingBatch*> BatchFeed::Next(const std::function<bool()>& stop
   }
   if (!slot.ready) return status_;
   ++next_to_give_;
+  lock.unlock();
+  if (target_decoder_.has_value()) {
+    AFTERIMAGE_RETURN_IF_ERROR(RunTorch([&] { slot.upload = target_decoder_->Decode(slot.batch); }));
+  }
   return &slot.batch;
 }
 
@@ -124,6 +145,10 @@ void BatchFeed::Release(TrainingBatch* batch) {
   std::lock_guard lock(mutex_);
   for (Slot& slot : slots_) {
     if (&slot.batch != batch) continue;
+    if (target_decoder_.has_value()) {
+      for (at::Tensor& target : slot.batch.targets)
+        target.reset();  // memory of the device, for the next ones
+    }
     slot.ready = false;
     slot.taken = false;
   }
@@ -171,6 +196,7 @@ void BatchFeed::Work() {
         slot.batch.epoch = epoch;
         slot.batch.step = step;
         status = RunTorch([&] {
+          slot.upload.Wait();
           slot.batch.SetNumVisible(request.order.mask.num_visible);
           return FillBatch(streams, slot.batch);
         });
@@ -287,6 +313,7 @@ absl::Status BatchFeed::FillBatch(Streams& streams, TrainingBatch& batch) {
     AFTERIMAGE_RETURN_IF_ERROR(status);
     ++samples_come_;
   }
+  batch.Seal();
   return absl::OkStatus();
 }
 

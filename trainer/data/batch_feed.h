@@ -21,6 +21,7 @@
 #include "core/order/epoch_source.h"
 #include "core/order/stall_meter.h"
 #include "trainer/data/sample_decoder.h"
+#include "trainer/data/target_decoder.h"
 #include "trainer/data/training_batch.h"
 
 namespace afterimage::trainer {
@@ -58,7 +59,7 @@ class BatchFeed {
     std::vector<FurtherSet>
         further_sets;        // shape.teachers has the first set's entry and one for each of these
     uint64_t num_steps = 0;  // batches to give, over as many epochs as it takes
-    BatchShape shape;
+    BatchShape shape;        // `coded` follows from decode_on
     const FeatureProfile* profile =
         nullptr;  // of the first set's codec, if that needs one; must outlive the feed
     // Where epochs differ in their masks: the order of each. Empty = request.order throughout.
@@ -67,6 +68,9 @@ class BatchFeed {
     // With kWait: how far the set is, for messages ("12,000 of 50,000 records"). Called from the feed's
     // thread.
     std::function<std::string()> set_progress;
+    // Targets travel coded to this device and are decoded there, asynchronously, by Next. Unset: the feed's
+    // thread decodes them into the batch's memory. The values are the same.
+    std::optional<at::Device> decode_on;
     PixelProvider pixels;                             // empty = from the records
     int num_batches = 3;                              // in rotation: one in use, one ready, one in the making
     absl::Duration first_wait = absl::Seconds(1);     // before a source that has gone is tried again; doubles
@@ -96,6 +100,7 @@ class BatchFeed {
  private:
   struct Slot {
     TrainingBatch batch;
+    TargetDecoder::Upload upload;  // of the batch that was given last
     bool ready = false;
     bool taken = false;
   };
@@ -119,6 +124,7 @@ class BatchFeed {
   EpochSource* const source_;
   const Options options_;
   const SampleDecoder decoder_;
+  std::optional<TargetDecoder> target_decoder_;  // with decode_on; of the caller of Next
   const uint64_t steps_per_epoch_;
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -127,11 +133,11 @@ class BatchFeed {
   Stall last_wait_;   // of the caller of Next
   StallMeter meter_;  // of the present Next
   bool stopping_ = false;
-  bool source_is_awaited_ = false;                  // the thread is in WaitForSource, which says so itself
-  absl::Status status_;                             // of the thread, once it has ended early
-  std::atomic<bool> opening_ = false;               // of the thread: inside OpenStreams
-  std::atomic<uint64_t> samples_come_ = 0;          // of the thread: of the batch in the making
-  Streams* streams_ = nullptr;                      // the thread's, to cancel
+  bool source_is_awaited_ = false;          // the thread is in WaitForSource, which says so itself
+  absl::Status status_;                     // of the thread, once it has ended early
+  std::atomic<bool> opening_ = false;       // of the thread: inside OpenStreams
+  std::atomic<uint64_t> samples_come_ = 0;  // of the thread: of the batch in the making
+  Streams* streams_ = nullptr;              // the thread's, to cancel
   std::thread thread_;
 };
 

@@ -79,7 +79,13 @@ absl::Status SampleDecoder::DecodeTargets(size_t teacher, const FeatureBlock& bl
   size_t target = 0;  // the first one of this teacher
   for (size_t i = 0; i < teacher; ++i) target += teachers[i].levels.size();
   for (const uint32_t level : teachers[teacher].levels) {
-    AFTERIMAGE_RETURN_IF_ERROR(block.ReadLevel(level, rows, RowOf<float>(batch.targets[target], batch.size)));
+    if (shape_.coded) {
+      AFTERIMAGE_RETURN_IF_ERROR(
+          batch.coded[target].rows.Put(static_cast<size_t>(batch.size), block, level, rows));
+    } else {
+      AFTERIMAGE_RETURN_IF_ERROR(
+          block.ReadLevel(level, rows, RowOf<float>(batch.targets[target], batch.size)));
+    }
     if (shape_.with_statistics) {
       AFTERIMAGE_RETURN_IF_ERROR(
           block.ReadLevelStatistics(level, rows, RowOf<float>(batch.mean[target], batch.size),

@@ -14,7 +14,8 @@
 
 namespace afterimage::trainer {
 
-// Decodes the frames of one sample, one from the set of each teacher, straight into the batch. Thread-safe.
+// Decodes the frames of one sample, one from the set of each teacher, straight into the batch; of a batch
+// whose shape is coded, targets are copied as they are. Thread-safe.
 class SampleDecoder {
  public:
   // Where records hold no pixels: writes the rows of `patches` of the view that `block` describes, having

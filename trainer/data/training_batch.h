@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/feature/coded_batch.h"
 #include "core/identity/image_key.h"
 #include "core/order/running_digest.h"
 
@@ -27,6 +28,7 @@ struct BatchShape {
   std::vector<TargetShape> teachers;
   bool with_statistics = false;  // mean and inverse deviation of each token too
   bool pinned = false;           // page-locked, for fast copies to a GPU
+  bool coded = false;            // targets as records have them, to be decoded on a device (target_decoder.h)
 };
 
 // Rows [0, size) hold the samples of weight one, in order; FAILED, skipped and padding ones have no row, so
@@ -38,7 +40,7 @@ struct TrainingBatch {
   at::Tensor pixels;   // uint8 [G, n, p p 3], patch-major as records hold them
   at::Tensor visible;  // int64 [G, n]
   // Of the levels of the first teacher, then of the next:
-  std::vector<at::Tensor> targets;            // float [G, 1 + n, D], whitened
+  std::vector<at::Tensor> targets;            // float [G, 1 + n, D], whitened; coded: made by TargetDecoder
   std::vector<at::Tensor> mean;               // [G, 1 + n], with statistics
   std::vector<at::Tensor> inverse_deviation;  // [G, 1 + n], with statistics
   std::vector<RecordKey> keys;                // of the rows
@@ -48,7 +50,17 @@ struct TrainingBatch {
   uint64_t num_skipped = 0;                   // MISSING and DAMAGED records that were passed over
   uint64_t bytes = 0;                         // of feature blocks, of all sets
 
+  // Where the shape is coded, for each target: its rows, in memory of their own.
+  struct CodedTarget {
+    at::Tensor memory;  // uint8
+    CodedBatch rows;
+    int64_t num_bytes = 0;  // of the memory, once sealed
+  };
+  std::vector<CodedTarget> coded;
+
   static TrainingBatch Allocate(const BatchShape& shape);
+  // Completes the coded rows of its samples, once they are all there.
+  void Seal();
   // Makes it one of `num_visible` patches, at most as many as it was allocated for; what it held is gone.
   void SetNumVisible(int64_t num_visible);
 };

@@ -213,6 +213,7 @@ BatchFeed::Options FeedFrom(const PretrainPlan& plan, const StepToken& token) {
                 .patch_size = plan.vit.patch_size,
                 .with_statistics = plan.target_norm != TargetNorm::kWhiten,
                 .pinned = plan.device.is_cuda()};
+  if (plan.device.is_cuda()) feed.decode_on = plan.device;
   for (const AlignmentConfig& alignment : plan.alignments)
     feed.shape.teachers.push_back({alignment.teacher_width, alignment.levels});
   for (size_t i = 1; i < plan.alignments.size(); ++i) {

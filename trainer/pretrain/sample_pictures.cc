@@ -55,7 +55,7 @@ absl::Status SamplePictures::Offer(const TrainingBatch& batch) {
   AFTERIMAGE_RETURN_IF_ERROR(RunTorch([&] {
     const int64_t count = std::min(kNumSamples, batch.size);
     const auto first = [&](const at::Tensor& tensor) {
-      return tensor.narrow(0, 0, count).clone(at::MemoryFormat::Contiguous);
+      return tensor.narrow(0, 0, count).to(at::kCPU).clone(at::MemoryFormat::Contiguous);
     };
     pixels_ = first(batch.pixels);
     visible_ = first(batch.visible);
