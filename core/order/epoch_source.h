@@ -45,6 +45,7 @@ struct EpochFrame {
   Digest128 record_digest;           // of the stored record; zero unless kOk
   PinnedBytes block;                 // kOk
   std::string reason;                // kDamaged, kFailed
+  bool computed = false;             // kOk, and not from a cache that was read: it lacked the record
   // What Next waited for before it gave this frame; nothing where it did not wait, or where the source cannot
   // tell. A server's frames say which of the source's servers sent them.
   StallTimes waited;

@@ -10,6 +10,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/trainer/batch_feed_fixture.h"
+#include "trainer/data/miss_computing_source.h"
+#include "trainer/data/record_computer.h"
 
 namespace afterimage::trainer {
 namespace {
@@ -139,6 +141,58 @@ TEST_F(BatchFeedTest, WaitingIsForMissingRecordsAlone) {
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr(damaged.ToString())));
   options.request.set_id = Digest256();
   EXPECT_THAT(Drain(source_, options).status(), StatusIs(absl::StatusCode::kNotFound, HasSubstr("set")));
+}
+
+TEST_F(BatchFeedTest, WhatACacheLacksIsComputedAsItWouldHaveSentIt) {
+  TeacherOptions teacher_options;
+  teacher_options.weights = (folder_ / "teacher.safetensors").string();
+  teacher_options.micro_batch = 2;  // so that a step has misses for several
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto teacher, TeacherRunner::Load(teacher_options));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto computer,
+                                  RecordComputer::Create(teacher.get(), index_.get(), description_, nullptr));
+  const uint64_t steps_per_epoch = StepsPerEpoch(Options(1).request.order, Options(1).request.global_batch);
+  BatchFeed::Options options = Options(3 * steps_per_epoch);
+  options.request.order.num_view_seeds = 3;
+  InMemoryFeatureCatalog full;
+  ASSERT_THAT(testing::FillCache(full, *teacher, *index_, description_, 3), IsOk());
+  InMemoryEpochSource full_source(&full);
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> whole, Drain(full_source, options));
+
+  // Here the third view seed is missing and some records of the first one are damaged.
+  for (const size_t picture : {3, 4, 9, 20}) {
+    ASSERT_THAT(catalog_.DamageForTest(description_.set.Id(), {index_->manifest().keys()[picture], 0}),
+                IsOk());
+  }
+  MissComputingSource source(&source_, computer.get());
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> computed, Drain(source, options));
+  EXPECT_EQ(computed, whole);
+
+  // Misses are marked, and only they.
+  options.request.step_end = 1;
+  options.request.epoch = 2;
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto missing, source.Open(options.request));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto frame, missing->Next());
+  EXPECT_TRUE(frame->computed);
+  options.request.epoch = 1;
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto present, source.Open(options.request));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto other, present->Next());
+  EXPECT_FALSE(other->computed);
+}
+
+TEST_F(BatchFeedTest, OnlyTheTeacherOfTheSetComputesWhatItLacks) {
+  TeacherOptions teacher_options;
+  teacher_options.weights = (folder_ / "teacher.safetensors").string();
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto teacher, TeacherRunner::Load(teacher_options));
+  EXPECT_THAT(RecordComputer::Create(teacher.get(), index_.get(), description_, nullptr), IsOk());
+  SetDescription other = description_;
+  other.feature.teacher["family"] = "another";
+  other.set.feature_id = other.feature.Id();
+  EXPECT_THAT(RecordComputer::Create(teacher.get(), index_.get(), other, nullptr).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(other.set.feature_id.Hex())));
+  SetDescription named = description_;
+  named.set.importance_from = Sha256({});
+  EXPECT_THAT(RecordComputer::Create(teacher.get(), index_.get(), named, nullptr).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("importance is that of another")));
 }
 
 // Holds back the frame of one position for a while.

@@ -45,7 +45,8 @@ void AddFlags(CLI::App& command, const Targets& targets) {
       ->group(group);
   command
       .add_option("--teacher", input.teacher.weights,
-                  "run this teacher (docs/teachers.md) inside the step instead of reading a cache")
+                  "run this teacher (docs/teachers.md) inside the step instead of reading a cache; with "
+                  "--miss compute for what the cache lacks")
       ->group(group);
   command
       .add_option("--images", input.images,
@@ -90,15 +91,16 @@ void AddFlags(CLI::App& command, const Targets& targets) {
       .add_option_function<std::string>(
           "--miss",
           [targets](const std::string& policy) {
-            for (const MissPolicy one : {MissPolicy::kFail, MissPolicy::kSkip, MissPolicy::kWait}) {
+            for (const MissPolicy one :
+                 {MissPolicy::kFail, MissPolicy::kSkip, MissPolicy::kWait, MissPolicy::kCompute}) {
               if (policy == MissPolicyName(one)) targets.miss = one;
             }
             targets.input.wait_for_records = targets.miss == MissPolicy::kWait;
+            targets.input.compute_misses = targets.miss == MissPolicy::kCompute;
           },
           "what becomes of records that are missing or damaged: fail; skip (weight zero); wait for missing "
-          "ones, "
-          "which a precompute is still making (fail)")
-      ->check(CLI::IsMember({"fail", "skip", "wait"}))
+          "ones, which a precompute is still making; compute them here, with --teacher and --images (fail)")
+      ->check(CLI::IsMember({"fail", "skip", "wait", "compute"}))
       ->group(group);
   command.add_option("--credit-bytes", targets.credit_bytes, "read-ahead")
       ->capture_default_str()

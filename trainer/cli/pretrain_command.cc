@@ -38,6 +38,10 @@ int Run(PretrainOptions options, const RankArguments& arguments) {
                 static_cast<unsigned long long>(summary->num_failed),
                 static_cast<unsigned long long>(summary->num_skipped));
   }
+  if (summary->num_computed > 0) {
+    std::printf(", %llu samples computed that the cache lacks",
+                static_cast<unsigned long long>(summary->num_computed));
+  }
   if (summary->num_skipped_updates > 0) {
     std::printf(", %llu updates left out for gradients beyond f16",
                 static_cast<unsigned long long>(summary->num_skipped_updates));

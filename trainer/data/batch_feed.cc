@@ -12,7 +12,8 @@ namespace {
 
 absl::Status MissError(const EpochFrame& frame) {
   const std::string hint =
-      "; `afterimage-precompute` computes it, --miss skip goes on without it, --miss wait until it is there";
+      "; `afterimage-precompute` computes it, --miss skip goes on without it, --miss wait until it is there, "
+      "--miss compute with --teacher and --images makes it here";
   if (frame.state == RecordState::kMissing) {
     return absl::NotFoundError(absl::StrCat("record ", frame.key.ToString(), " is missing", hint));
   }
@@ -63,6 +64,8 @@ const char* MissPolicyName(MissPolicy policy) {
       return "skip";
     case MissPolicy::kWait:
       return "wait";
+    case MissPolicy::kCompute:
+      return "compute";
   }
   return "?";
 }
@@ -288,7 +291,7 @@ absl::Status BatchFeed::FillBatch(Streams& streams, TrainingBatch& batch) {
   batch.keys.clear();
   batch.slots.clear();
   batch.sum = {};
-  batch.num_failed = batch.num_skipped = batch.bytes = 0;
+  batch.num_failed = batch.num_skipped = batch.num_computed = batch.bytes = 0;
   const SlotRange slots = SlotsOfRank(options_.request.slice, options_.request.global_batch);
   samples_come_ = 0;
   std::vector<EpochFrame> frames(streams.size());
@@ -349,6 +352,7 @@ absl::Status BatchFeed::AddSample(std::span<const EpochFrame> frames, TrainingBa
   batch.keys.push_back(frames.front().key);
   batch.slots.push_back(static_cast<uint32_t>(frames.front().position % options_.request.global_batch));
   ++batch.size;
+  batch.num_computed += frames.front().computed;
   return absl::OkStatus();
 }
 

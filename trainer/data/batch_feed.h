@@ -28,11 +28,12 @@ namespace afterimage::trainer {
 
 // What becomes of a record that is MISSING or DAMAGED.
 enum class MissPolicy {
-  kFail,  // training ends
-  kSkip,  // weight zero, counted
-  kWait,  // a missing record is waited for: a precompute is still running; a damaged one ends training
+  kFail,     // training ends
+  kSkip,     // weight zero, counted
+  kWait,     // a missing record is waited for: a precompute is still running; a damaged one ends training
+  kCompute,  // the source makes it (MissComputingSource), so that none comes here
 };
-const char* MissPolicyName(MissPolicy policy);  // "fail", "skip", "wait"
+const char* MissPolicyName(MissPolicy policy);  // "fail", "skip", "wait", "compute"
 
 // Reads frames, decodes them straight into the rows of a batch, returns their credit, and hands the batch
 // over. With several teachers it reads one stream per set, in step. A source that goes away (Unavailable) is

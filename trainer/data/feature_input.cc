@@ -13,6 +13,7 @@
 #include "core/base/stop_signal.h"
 #include "core/view/view.h"
 #include "trainer/data/live_teacher_source.h"
+#include "trainer/data/miss_computing_source.h"
 #include "trainer/loss/level_weights.h"
 
 namespace afterimage::trainer {
@@ -61,6 +62,27 @@ absl::Status CheckCrops(const FeatureInputOptions& options) {
   return absl::OkStatus();
 }
 
+// Cache, teacher, or with --miss compute both.
+absl::Status CheckOrigin(const FeatureInputOptions& options) {
+  const bool cache = !options.cache.empty(), teacher = !options.teacher.weights.empty();
+  if (options.compute_misses) {
+    if (!cache || !teacher || options.images.empty()) {
+      return absl::InvalidArgumentError(
+          "--miss compute makes what a cache lacks: it needs --cache ADDRESS, the --teacher FILE with which "
+          "it was filled, and --images SOURCE");
+    }
+    if (options.sets.size() > 1) {
+      return absl::InvalidArgumentError(
+          "--miss compute has one teacher, and there is more than one --set: use --miss wait or skip");
+    }
+    return absl::OkStatus();
+  }
+  if (cache != teacher) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "features come either from --cache ADDRESS or from --teacher FILE with --images SOURCE: give one of "
+      "the two (both with --miss compute, for what the cache lacks)");
+}
+
 // The view of `key` as the record describes it, checked against the digest that is stored with the features.
 absl::Status DerivePixels(const ImageIndex& images, const ViewSpec& spec, const RecordKey& key,
                           const FeatureBlock& block, std::span<const uint16_t> patches,
@@ -85,11 +107,7 @@ absl::Status DerivePixels(const ImageIndex& images, const ViewSpec& spec, const 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<FeatureInput>> FeatureInput::Open(const FeatureInputOptions& options) {
-  if (options.cache.empty() == options.teacher.weights.empty()) {
-    return absl::InvalidArgumentError(
-        "features come either from --cache ADDRESS or from --teacher FILE with --images SOURCE: give one of "
-        "the two");
-  }
+  AFTERIMAGE_RETURN_IF_ERROR(CheckOrigin(options));
   if (options.access.HasAny() && options.cache.empty() && options.like.empty()) {
     return absl::InvalidArgumentError(
         "--token-file and the --tls- flags are for the server of a cache, and none is read");
@@ -123,18 +141,38 @@ absl::Status FeatureInput::OpenFromCache(const FeatureInputOptions& options) {
     absl::StrAppend(&summary_, " and ", name(further));
   absl::StrAppend(&summary_, " of ", cache_.address, ", ", order_.num_occurrences, " pictures, ",
                   order_.num_view_seeds, " view seeds");
+  if (options.compute_misses) AFTERIMAGE_RETURN_IF_ERROR(ComputeMisses(options));
   if (description_.set.pixels) return absl::OkStatus();
 
   if (options.images.empty()) {
     return absl::InvalidArgumentError(
         "the set holds no pixels: give the images with --images, from which the views are made again");
   }
-  AFTERIMAGE_RETURN_IF_ERROR(IndexImages(options));
+  if (images_ == nullptr) AFTERIMAGE_RETURN_IF_ERROR(IndexImages(options));
   pixels_ = [this](const RecordKey& key, const FeatureBlock& block, std::span<const uint16_t> patches,
                    std::span<uint8_t> target) {
     return DerivePixels(*images_, description_.feature.view, key, block, patches, target);
   };
   return absl::OkStatus();
+}
+
+absl::Status FeatureInput::ComputeMisses(const FeatureInputOptions& options) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(teacher_, TeacherRunner::Load(options.teacher));
+  AFTERIMAGE_RETURN_IF_ERROR(IndexImages(options));
+  AFTERIMAGE_RETURN_IF_ERROR(CheckImages(options.cache));
+  AFTERIMAGE_ASSIGN_OR_RETURN(
+      computer_, RecordComputer::Create(teacher_.get(), images_.get(), description_, profile_.get()));
+  own_source_ = std::make_unique<MissComputingSource>(cache_.epoch_source.get(), computer_.get());
+  source_ = own_source_.get();
+  absl::StrAppend(&summary_, ", what it lacks computed by ", options.teacher.weights);
+  return absl::OkStatus();
+}
+
+absl::Status FeatureInput::CheckImages(const std::string& cache) const {
+  if (order_.manifest == images_->manifest().digest()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("--images has manifest ",
+                                                    images_->manifest().digest().Hex(), ", the set of ",
+                                                    cache, " is read with manifest ", order_.manifest.Hex()));
 }
 
 absl::Status FeatureInput::OpenLive(const FeatureInputOptions& options) {
@@ -149,11 +187,7 @@ absl::Status FeatureInput::OpenLive(const FeatureInputOptions& options) {
     AFTERIMAGE_ASSIGN_OR_RETURN(OpenedCache like, OpenCache(options.like, {.access = options.access}));
     AFTERIMAGE_RETURN_IF_ERROR(WithContext(TakeSet(options, *like.catalog), options.like));
     description_.set.pixels = true;  // they cost a live teacher nothing
-    if (order_.manifest != images_->manifest().digest()) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("--images has manifest ", images_->manifest().digest().Hex(), ", the set of ",
-                       options.like, " is read with manifest ", order_.manifest.Hex()));
-    }
+    AFTERIMAGE_RETURN_IF_ERROR(CheckImages(options.like));
   } else {
     ViewSpec view = options.view;
     view.size = teacher_->view_size();
@@ -185,10 +219,10 @@ absl::Status FeatureInput::OpenLive(const FeatureInputOptions& options) {
       return spec;
     };
   }
-  AFTERIMAGE_ASSIGN_OR_RETURN(live_source_,
+  AFTERIMAGE_ASSIGN_OR_RETURN(own_source_,
                               LiveTeacherSource::Create(teacher_.get(), images_.get(), description_,
                                                         std::move(view_of_epoch), profile_.get()));
-  source_ = live_source_.get();
+  source_ = own_source_.get();
   summary_ = absl::StrCat(
       "live teacher ", options.teacher.weights, " over ", images_->source().Description(), ", ",
       options.fresh ? "a new view in every epoch" : absl::StrCat(order_.num_view_seeds, " view seeds"));
@@ -282,10 +316,11 @@ absl::Status FeatureInput::CheckFurtherSet(const SetSummary& set) const {
 
 absl::Status FeatureInput::CompleteOrder(const FeatureInputOptions& options) {
   if (options.view_seeds > 0) {
-    if (!options.cache.empty() && options.view_seeds > order_.num_view_seeds && !options.wait_for_records) {
+    if (!options.cache.empty() && options.view_seeds > order_.num_view_seeds && !options.wait_for_records &&
+        !options.compute_misses) {
       return absl::InvalidArgumentError(
           absl::StrCat("--view-seeds ", options.view_seeds, ": the set holds ", order_.num_view_seeds,
-                       " (--miss wait waits for a precompute that makes more)"));
+                       " (--miss wait waits for a precompute that makes more, --miss compute makes them)"));
     }
     order_.num_view_seeds = options.view_seeds;
   }

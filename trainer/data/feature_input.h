@@ -16,6 +16,7 @@
 #include "core/order/epoch_source.h"
 #include "core/vit/teacher_runner.h"
 #include "trainer/data/batch_feed.h"
+#include "trainer/data/record_computer.h"
 #include "trainer/optim/schedule.h"
 
 namespace afterimage::trainer {
@@ -44,6 +45,8 @@ struct FeatureInputOptions {
   uint64_t epochs = 1;  // over which ranges run
 
   bool wait_for_records = false;  // view_seeds may be more than the set holds so far
+  // What `cache` lacks, `teacher` computes from `images`; view_seeds may be more than the set holds. One set.
+  bool compute_misses = false;
   uint32_t view_seeds = 0;        // K; 0 = as many as the set has, 1 for a live teacher without `like`
   std::optional<MaskSpec::Type> mask_type;  // unset = attention; of a set of visible tokens: its own
   std::optional<LinearRange> mask_ratio;    // unset = 0.7; over the epochs
@@ -91,6 +94,7 @@ class FeatureInput {
  private:
   FeatureInput() = default;
   absl::Status OpenFromCache(const FeatureInputOptions& options);
+  absl::Status ComputeMisses(const FeatureInputOptions& options);
   absl::Status OpenLive(const FeatureInputOptions& options);
   // Opens the cache and takes what the options say of it; may be called again after an error.
   absl::Status TakeSets(const FeatureInputOptions& options);
@@ -99,12 +103,15 @@ class FeatureInput {
   absl::Status CheckFurtherSet(const SetSummary& set) const;
   absl::Status CompleteOrder(const FeatureInputOptions& options);
   absl::Status CompleteMask(const FeatureInputOptions& options);
+  // Images of another data set than the one that is read from `cache` are refused.
+  absl::Status CheckImages(const std::string& cache) const;
   absl::Status IndexImages(const FeatureInputOptions& options);
 
   OpenedCache cache_;
   std::unique_ptr<TeacherRunner> teacher_;
   std::unique_ptr<ImageIndex> images_;
-  std::unique_ptr<EpochSource> live_source_;
+  std::unique_ptr<RecordComputer> computer_;  // of misses
+  std::unique_ptr<EpochSource> own_source_;   // live teacher, or what computes misses
   EpochSource* source_ = nullptr;
   SetDescription description_;
   std::vector<SetDescription> further_descriptions_;

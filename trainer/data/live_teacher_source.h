@@ -4,29 +4,26 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 
 #include "absl/status/statusor.h"
 #include "core/feature/feature_spec.h"
 #include "core/feature/image_index.h"
 #include "core/order/epoch_source.h"
 #include "core/vit/teacher_runner.h"
+#include "trainer/data/record_computer.h"
 
 namespace afterimage::trainer {
 
-// Decodes the picture of each key, makes its view, runs the teacher, encodes the record and takes the part
-// that was asked for: the very functions that precompute and a server use, so that with codec f32 the bytes
-// are those of a cached set. FAILED pictures are frames of that state. Thread-safe; the streams take turns
-// with the teacher.
+// Every frame is made by a RecordComputer, so that the bytes are those of a cached set. FAILED pictures are
+// frames of that state. Thread-safe; the streams take turns with the teacher.
 class LiveTeacherSource : public EpochSource {
  public:
   // Where views change over the epochs (each view seed is one epoch's): the spec of each, of the size that
   // `description` says; the feature id stays that of the description.
   using ViewOfEpoch = std::function<ViewSpec(uint64_t epoch)>;
 
-  // FailedPrecondition: `description` is of another feature id than this teacher over these views gives (both
-  // told). `profile`: of the description's codec, null where it needs none. The pointers must outlive the
-  // source and its streams.
+  // Errors of RecordComputer::Create. `profile`: of the description's codec, null where it needs none. The
+  // pointers must outlive the source and its streams.
   static absl::StatusOr<std::unique_ptr<LiveTeacherSource>> Create(TeacherRunner* teacher,
                                                                    const ImageIndex* images,
                                                                    SetDescription description,
@@ -37,15 +34,10 @@ class LiveTeacherSource : public EpochSource {
 
  private:
   friend class LiveTeacherStream;
-  LiveTeacherSource(TeacherRunner* teacher, const ImageIndex* images, SetDescription description,
-                    ViewOfEpoch view_of_epoch, const FeatureProfile* profile);
+  LiveTeacherSource(std::unique_ptr<RecordComputer> computer, ViewOfEpoch view_of_epoch);
 
-  TeacherRunner* const teacher_;
-  const ImageIndex* const images_;
-  const SetDescription description_;
+  const std::unique_ptr<RecordComputer> computer_;
   const ViewOfEpoch view_of_epoch_;
-  const FeatureProfile* const profile_;
-  std::mutex mutex_;  // of the teacher
 };
 
 }  // namespace afterimage::trainer

@@ -48,6 +48,7 @@ struct TrainingBatch {
   StepSum sum;                                // for the running digest: of all samples, whatever their weight
   uint64_t num_failed = 0;                    // pictures that cannot be decoded
   uint64_t num_skipped = 0;                   // MISSING and DAMAGED records that were passed over
+  uint64_t num_computed = 0;                  // of the rows: those that the cache lacks
   uint64_t bytes = 0;                         // of feature blocks, of all sets
 
   // Where the shape is coded, for each target: its rows, in memory of their own.

@@ -20,11 +20,12 @@ AgreedStep OfThisRank(const TrainingBatch* batch, bool stop) {
   step.num_samples = static_cast<uint64_t>(batch->size);
   step.num_failed = batch->num_failed;
   step.num_skipped = batch->num_skipped;
+  step.num_computed = batch->num_computed;
   step.sum = batch->sum;
   return step;
 }
 
-constexpr int64_t kNumSums = 7;
+constexpr int64_t kNumSums = 8;
 
 // In the tensor, what a rank waited for has a row for itself and one for each of its servers.
 int64_t NumStallValues(const std::vector<std::string>& servers) {
@@ -91,6 +92,7 @@ absl::StatusOr<AgreedStep> AgreeOnStep(Communicator& communicator, const Servers
   values[4] = static_cast<int64_t>(mine.num_skipped);
   values[5] = static_cast<int64_t>(mine.sum.low);
   values[6] = static_cast<int64_t>(mine.sum.high);
+  values[7] = static_cast<int64_t>(mine.num_computed);
   AFTERIMAGE_ASSIGN_OR_RETURN(const auto pending, communicator.StartSum(sums));
   AFTERIMAGE_RETURN_IF_ERROR(pending->Wait());
   if (values[0] > 0) return AgreeOnStatus(communicator, next.status());
@@ -99,6 +101,7 @@ absl::StatusOr<AgreedStep> AgreeOnStep(Communicator& communicator, const Servers
   agreed.num_samples = static_cast<uint64_t>(values[2]);
   agreed.num_failed = static_cast<uint64_t>(values[3]);
   agreed.num_skipped = static_cast<uint64_t>(values[4]);
+  agreed.num_computed = static_cast<uint64_t>(values[7]);
   agreed.sum = {static_cast<uint64_t>(values[5]), static_cast<uint64_t>(values[6])};
   int64_t stall = kNumSums;
   for (const std::vector<std::string>& of_rank : servers) {

@@ -19,6 +19,7 @@ struct AgreedStep {
   uint64_t num_samples = 0;  // with weight one; 0 = there is nothing to learn in this step
   uint64_t num_failed = 0;
   uint64_t num_skipped = 0;
+  uint64_t num_computed = 0;
   StepSum sum;
   std::vector<Stall> waited;  // by rank; not a sum
 };

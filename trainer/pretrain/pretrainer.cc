@@ -144,6 +144,7 @@ absl::StatusOr<PretrainSummary> Run(const PretrainOptions& options, Communicator
     token.next_step = batch->step + 1;
     summary.num_failed += agreed->num_failed;
     summary.num_skipped += agreed->num_skipped;
+    summary.num_computed += agreed->num_computed;
     summary.last_loss = loss;
     books->Offer(*batch);
     feed.Release(batch);
@@ -163,6 +164,7 @@ absl::StatusOr<PretrainSummary> Run(const PretrainOptions& options, Communicator
                    .stalls = StallsOf(*agreed, servers),
                    .step_seconds = clock.step_seconds(),
                    .num_samples = agreed->num_samples,
+                   .num_computed = agreed->num_computed,
                    .gradient_norm = update.gradient_norm,
                    .loss_scale = train_step->scaler().has_value() ? train_step->scaler()->scale() : 0,
                    .overflow = update.outcome == UpdateResult::Outcome::kSkipped});

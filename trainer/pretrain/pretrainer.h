@@ -68,6 +68,7 @@ struct PretrainSummary {
   double wait_share = 0;         // of the time spent in steps, the first left out: waiting for input
   uint64_t num_failed = 0;       // samples of this run that had no features
   uint64_t num_skipped = 0;
+  uint64_t num_computed = 0;         // samples of this run that the cache lacks
   uint64_t num_skipped_updates = 0;  // of the whole run: gradients that overflowed in half precision
   std::string checkpoint;            // path of the last one
   bool stopped = false;              // by a signal; the same command goes on

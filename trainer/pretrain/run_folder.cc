@@ -111,6 +111,7 @@ absl::Status WriteSummary(const PretrainPlan& plan, const StepToken& token, cons
                        {"wait_share", summary.wait_share},
                        {"failed_samples", summary.num_failed},
                        {"skipped_samples", summary.num_skipped},
+                       {"computed_samples", summary.num_computed},
                        {"skipped_updates", summary.num_skipped_updates},
                        {"threads", at::get_num_threads()},
                        {"ranks", plan.slice.num_ranks},

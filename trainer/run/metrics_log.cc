@@ -32,6 +32,7 @@ void MetricsLog::Step(const StepMetrics& m) {
                         "\"samples\":%d,\"images_per_s\":%.4g,\"wait_share\":%.4f",
                         m.step, m.epoch, m.loss, m.loss, m.lr, m.num_samples, m.images_per_second,
                         m.wait_share);
+  if (m.num_computed > 0) absl::StrAppendFormat(&text, ",\"computed\":%d", m.num_computed);
   if (m.stalls.has_value()) {
     absl::StrAppendFormat(&text, ",\"step_s\":%.6f,\"stall_s\":%s", m.step_seconds, ToJson(*m.stalls).dump());
   }

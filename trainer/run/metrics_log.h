@@ -26,6 +26,7 @@ struct StepMetrics {
   std::optional<std::vector<StallRow>> stalls;
   double step_seconds = 0;              // written with `stalls`
   uint64_t num_samples = 0;             // with weight one
+  uint64_t num_computed = 0;            // of them, what the cache lacks; written where there are any
   std::optional<double> gradient_norm;  // before clipping; where it was taken; not finite with `overflow`
   double loss_scale = 0;                // of half precision, after the step; 0 = none
   bool overflow = false;                // the update was left out for gradients beyond half precision
