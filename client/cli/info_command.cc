@@ -47,7 +47,7 @@ absl::Status PrintText(FeatureCatalog& catalog, const SetSummary& summary) {
   std::cout << "  tokens   " << TokensText(set) << "\n";
   if (!set.importance_from.IsZero()) std::cout << "  masks    from the importance of feature " << set.importance_from.Hex() << "\n";
   std::cout << absl::StrFormat("  codec    %s%s, pixels %s\n", CodecName(set.codec),
-                               NeedsProfile(set.codec) ? ", profile " + set.profile_digest.Hex() : "",
+                               !set.profile_digest.IsZero() ? ", profile " + set.profile_digest.Hex() : "",
                                PixelsName(set));
   for (const Digest256& digest : summary.manifests) {
     AFTERIMAGE_ASSIGN_OR_RETURN(const std::shared_ptr<const Manifest> manifest, catalog.GetManifest(digest));

@@ -54,12 +54,9 @@ absl::StatusOr<SetDescription> DescribeTarget(const RecodeFlags& flags, FeatureC
   SetSpec& set = target.set;
   AFTERIMAGE_ASSIGN_OR_RETURN(set.codec, ParseCodec(flags.codec));
   set.profile_digest = {};
-  if (NeedsProfile(set.codec)) {
+  if (NeedsProfile(set.codec) || !flags.profile.empty()) {
     AFTERIMAGE_ASSIGN_OR_RETURN(const auto profile, ResolveProfile(catalog, flags.profile));
     set.profile_digest = profile->digest();
-  } else if (!flags.profile.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("codec ", flags.codec, " has no profile: leave --profile out"));
   }
   if (!flags.levels.empty()) {
     set.levels = flags.levels;
@@ -298,8 +295,10 @@ void AddRecodeCommand(CLI::App& app, Runner& run) {
   command->add_option("--codec", flags->codec, "codec of the new set")
       ->required()
       ->check(CLI::IsMember(CodecNames()));
-  command->add_option("--profile", flags->profile,
-                      "for codecs that need one: name or digest (may be left out when there is one)");
+  command->add_option(
+      "--profile", flags->profile,
+      "for codecs that need one: name or digest (may be left out when there is one); for others: of "
+      "what --wire-encoding asks for");
   command
       ->add_option("--levels", flags->levels, "levels to keep, such as 8,10,12 (default: all of the source)")
       ->delimiter(',');

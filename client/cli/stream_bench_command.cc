@@ -34,6 +34,7 @@ struct StreamBenchFlags : SetFlags {
   std::vector<uint32_t> levels;
   Selection::Tokens tokens = Selection::Tokens::kMask;
   bool no_pixels = false;
+  Selection::Encoding encoding = Selection::Encoding::kStored;
   uint64_t credit_bytes = EpochRequest().credit_bytes;
   bool verify = false;
   bool json = false;
@@ -72,6 +73,7 @@ absl::StatusOr<EpochRequest> MakeRequest(const StreamBenchFlags& flags, FeatureC
   request.selection.levels = flags.levels;
   std::sort(request.selection.levels.begin(), request.selection.levels.end());
   request.selection.tokens = flags.tokens;
+  request.selection.encoding = flags.encoding;
   request.selection.pixels = set.description.set.pixels && !flags.no_pixels;
   request.credit_bytes = flags.credit_bytes;
   return request;
@@ -274,6 +276,12 @@ void AddStreamBenchCommand(CLI::App& app, Runner& run) {
           "visible: the rows of one mask, as a trainer reads; stored: all rows (visible)")
       ->check(CLI::IsMember({"visible", "stored"}));
   command->add_flag("--no-pixels", flags->no_pixels, "leave the views' pixels out");
+  command
+      ->add_option_function<std::string>(
+          "--wire-encoding",
+          [flags](const std::string& name) { flags->encoding = ParseEncoding(name).value(); },
+          "how values travel (stored)")
+      ->check(CLI::IsMember(EncodingNames()));
   command->add_option("--credit", flags->credit_bytes, "bytes under way per rank, e.g. 64MB")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
       ->capture_default_str();

@@ -39,8 +39,9 @@ std::string EncodeFailedBlock(absl::string_view reason);
 struct Selection {
   // Which tokens: all that are stored; or the class token and the patches of one mask.
   enum class Tokens : uint8_t { kStored, kMask };
-  // How planes travel.
-  enum class Encoding : uint8_t { kStored, kF32, kF16, kBf16 };
+  // How planes travel. The last four need the profile of the store (SetSpec::profile_digest); their errors
+  // add to those of what is stored (docs/codecs.md).
+  enum class Encoding : uint8_t { kStored, kF32, kF16, kBf16, kI8x, kI6x, kI5x, kI4x };
 
   std::vector<uint32_t> levels;  // empty = every stored level; ascending
   bool no_levels = false;        // importance and geometry only
@@ -54,6 +55,13 @@ struct Selection {
   }
   bool operator==(const Selection&) const = default;
 };
+
+// The codec of an encoding other than kStored.
+Codec CodecOf(Selection::Encoding encoding);
+// "stored", or the codec's name. ParseEncoding: InvalidArgument lists them.
+std::vector<std::string> EncodingNames();
+std::string EncodingName(Selection::Encoding encoding);
+absl::StatusOr<Selection::Encoding> ParseEncoding(absl::string_view name);
 
 // A parsed block: offsets into bytes that the caller keeps alive. Magic, version, sizes and the header
 // checksum are verified by Parse before anything is allocated; each section's checksum each time that it is
@@ -175,14 +183,14 @@ class FeatureBlock {
 };
 
 // The part of a block that `selection` asks for, as a block of its own with checksums of its own and the
-// record digest of the original. Pixels of a part are raw. With Tokens::kMask, `mask` holds the patches (in
-// drawn order); its rows follow the class token in that order, and the mask is the block's only one. Returns
-// `block` itself, uncopied, when the selection is the whole. `bytes` must be what `block` was parsed from.
-// NotFound: a level that is not stored. DataLoss: a section that is read fails its checksum.
-// FailedPrecondition: pixels (unless the selection is the whole) or patches of the mask that are not stored,
-// a value beyond the range of the encoding; values that are coded with a profile are to be transcoded, and
-// `block` has none or another. InvalidArgument: levels not ascending, an empty mask, a patch twice or beyond
-// the grid.
+// record digest of the original. Pixels of a part are raw. With Tokens::kMask, `mask` holds the patches
+// (in drawn order); its rows follow the class token in that order, and the mask is the block's only one.
+// Returns `block` itself, uncopied, when the selection is the whole. `bytes` must be what `block` was
+// parsed from. NotFound: a level that is not stored. DataLoss: a section that is read fails its checksum.
+// FailedPrecondition: pixels (unless the selection is the whole) or patches of the mask that are not
+// stored, a value beyond the range of the encoding; values that are coded with a profile are to be
+// transcoded, or the encoding needs one, and `block` has none or another. InvalidArgument: levels not
+// ascending, an empty mask, a patch twice or beyond the grid.
 absl::StatusOr<PinnedBytes> SelectFromBlock(const FeatureBlock& block, const PinnedBytes& bytes,
                                             const Selection& selection, std::span<const uint16_t> mask);
 

@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/status_macros.h"
+#include "core/feature/coded_plane.h"
 #include "core/feature/feature_block.h"
 #include "core/feature/feature_block_layout.h"
 #include "core/feature/feature_block_values.h"
@@ -46,10 +47,13 @@ class BlockSelector {
     block::PlaneReader reader;
     ElementType type = ElementType::kF32;
     std::vector<PlaneException> exceptions;  // of its rows
+    std::vector<uint8_t> encoded;            // its rows, where they were coded anew with a profile
   };
 
   size_t SourceRow(size_t row) const { return of_mask() ? rows_[row] : row; }
   absl::Status OpenPlanes();
+  // Codes the rows of `plane` for codec_, which needs a profile.
+  absl::Status EncodePlane(Plane& plane) const;
   // Copies a section's rows; in every copy the checksum is verified first.
   absl::Status CopyWhole(const Section& section, uint8_t* target) const;
   absl::Status CopyPlane(const Plane& plane, uint8_t* target) const;
@@ -86,17 +90,13 @@ absl::Status BlockSelector::Resolve() {
     case Selection::Encoding::kStored:
       codec_ = of_mask() ? RowCodec(block_.codec_) : block_.codec_;
       break;
-    case Selection::Encoding::kF32:
-      codec_ = Codec::kF32;
-      break;
-    case Selection::Encoding::kF16:
-      codec_ = Codec::kF16;
-      break;
-    case Selection::Encoding::kBf16:
-      codec_ = Codec::kBf16;
+    default:
+      codec_ = CodecOf(selection_.encoding);
       break;
   }
-  return absl::OkStatus();
+  if (codec_ == block_.codec_ || !NeedsProfile(codec_) || block_.profile_ != nullptr) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("encoding ", CodecName(codec_), " needs a profile, and none was given"));
 }
 
 absl::Status BlockSelector::ResolveMask(std::span<const uint16_t> mask) {
@@ -132,10 +132,39 @@ absl::Status BlockSelector::OpenPlanes() {
                                 block_.OpenPlane(level, /*decodes=*/!as_stored));
     Plane& plane = planes_.emplace_back(Plane{level, reader, reader.type(), {}});
     if (!as_stored) plane.type = block::PlaneType(codec_);
+    if (!as_stored && NeedsProfile(codec_)) {
+      AFTERIMAGE_RETURN_IF_ERROR(EncodePlane(plane));
+      continue;
+    }
     if (!block::HasExceptions(plane.type)) continue;
     for (size_t row = 0; row < num_rows(); ++row)
       reader.AppendExceptions(SourceRow(row), row, plane.exceptions);
   }
+  return absl::OkStatus();
+}
+
+absl::Status BlockSelector::EncodePlane(Plane& plane) const {
+  const size_t width = block_.width_;
+  const LevelCodes* const codes = block_.profile_->FindCodes(plane.level);
+  if (codes == nullptr || block_.profile_->width() != width) {
+    return absl::FailedPreconditionError(absl::StrCat("encoding ", CodecName(codec_), ": profile ",
+                                                      block_.profile_->digest().Hex(), " has no level ",
+                                                      plane.level, " of width ", width));
+  }
+  std::vector<float> values(num_rows() * width);
+  for (size_t i = 0; i < num_rows(); ++i)
+    plane.reader.ReadRow(SourceRow(i), {values.data() + i * width, width});
+  const size_t bad = block::FirstBeyond(values, kLargestFeature);
+  if (bad != values.size()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "level ", plane.level, ", row ", SourceRow(bad / width), ", channel ", bad % width, ": ", values[bad],
+        " is beyond the range of ", CodecName(codec_), "; ask for the stored encoding"));
+  }
+  CodedPlane coded = codec_ == Codec::kI8x ? EncodeI8xPlane(codes->i8x, values)
+                                           : EncodePackedPlane(codes->packed, PackedBits(codec_), values);
+  if (coded.is_f16) plane.type = ElementType::kF16;
+  plane.encoded = std::move(coded.bytes);
+  plane.exceptions = std::move(coded.exceptions);
   return absl::OkStatus();
 }
 
@@ -152,7 +181,9 @@ absl::StatusOr<std::string> BlockSelector::Cut() {
   header.num_tokens = num_rows();
   header.num_masks = of_mask() ? 1 : block_.num_masks_;
   header.width = block_.width_;
-  if (NeedsProfile(codec_)) header.profile_digest = block_.profile_digest_;
+  if (NeedsProfile(codec_)) {
+    header.profile_digest = codec_ == block_.codec_ ? block_.profile_digest_ : block_.profile_->digest();
+  }
 
   const Section* const importance = Find(SectionKind::kImportance);
   const Section* const tokens = Find(SectionKind::kTokens);
@@ -211,6 +242,10 @@ absl::Status BlockSelector::CopyWhole(const Section& section, uint8_t* target) c
 }
 
 absl::Status BlockSelector::CopyPlane(const Plane& plane, uint8_t* target) const {
+  if (!plane.encoded.empty()) {
+    std::memcpy(target, plane.encoded.data(), plane.encoded.size());
+    return absl::OkStatus();
+  }
   if (block::RowType(plane.type) != plane.type) {
     std::memcpy(target, plane.reader.bytes().data(), plane.reader.bytes().size());
     return absl::OkStatus();
@@ -252,6 +287,46 @@ absl::Status BlockSelector::CopyPixels(uint8_t* target) const {
     rows.push_back(static_cast<uint16_t>(rows_[i] - 1));  // pixels have no class row
   }
   return block_.CopyPixelRows(rows, target);
+}
+
+Codec CodecOf(Selection::Encoding encoding) {
+  switch (encoding) {
+    case Selection::Encoding::kStored:
+    case Selection::Encoding::kF32:
+      return Codec::kF32;
+    case Selection::Encoding::kF16:
+      return Codec::kF16;
+    case Selection::Encoding::kBf16:
+      return Codec::kBf16;
+    case Selection::Encoding::kI8x:
+      return Codec::kI8x;
+    case Selection::Encoding::kI6x:
+      return Codec::kI6x;
+    case Selection::Encoding::kI5x:
+      return Codec::kI5x;
+    case Selection::Encoding::kI4x:
+      return Codec::kI4x;
+  }
+  return Codec::kF32;
+}
+
+std::string EncodingName(Selection::Encoding encoding) {
+  return encoding == Selection::Encoding::kStored ? "stored" : CodecName(CodecOf(encoding));
+}
+
+std::vector<std::string> EncodingNames() {
+  std::vector<std::string> names;
+  for (int encoding = 0; encoding <= static_cast<int>(Selection::Encoding::kI4x); ++encoding)
+    names.push_back(EncodingName(static_cast<Selection::Encoding>(encoding)));
+  return names;
+}
+
+absl::StatusOr<Selection::Encoding> ParseEncoding(absl::string_view name) {
+  const std::vector<std::string> names = EncodingNames();
+  const auto found = std::ranges::find(names, name);
+  if (found != names.end()) return static_cast<Selection::Encoding>(found - names.begin());
+  return absl::InvalidArgumentError(
+      absl::StrCat("encoding \"", name, "\" is unknown; known are: ", absl::StrJoin(names, ", ")));
 }
 
 absl::StatusOr<PinnedBytes> SelectFromBlock(const FeatureBlock& block, const PinnedBytes& bytes,

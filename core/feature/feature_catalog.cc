@@ -108,9 +108,9 @@ absl::StatusOr<std::shared_ptr<const FeatureProfile>> ResolveProfile(FeatureCata
 absl::StatusOr<std::shared_ptr<const FeatureProfile>> ProfileOfSet(FeatureCatalog& catalog,
                                                                    const SetDescription& description) {
   const SetSpec& set = description.set;
-  if (!NeedsProfile(set.codec)) return nullptr;
+  if (set.profile_digest.IsZero()) return nullptr;
   const auto refuse = [&](const auto&... why) {
-    return absl::FailedPreconditionError(absl::StrCat("set ", set.Id().Hex(), " is coded with profile ",
+    return absl::FailedPreconditionError(absl::StrCat("set ", set.Id().Hex(), " has profile ",
                                                       set.profile_digest.Hex(), ": ", why...));
   };
   absl::StatusOr<std::shared_ptr<const FeatureProfile>> profile = catalog.GetProfile(set.profile_digest);

@@ -331,10 +331,6 @@ absl::Status SetDescription::Validate() const {
     return absl::InvalidArgumentError(
         absl::StrCat("codec ", CodecName(set.codec), " needs a profile; none is given"));
   }
-  if (!NeedsProfile(set.codec) && !set.profile_digest.IsZero()) {
-    return absl::InvalidArgumentError(absl::StrCat("codec ", CodecName(set.codec), " has no profile, but ",
-                                                   set.profile_digest.Hex(), " is given"));
-  }
   AFTERIMAGE_RETURN_IF_ERROR(CheckRange("the number of shards", layout.num_shards, 1, kMaxShards));
   return CheckRange("the number of view seeds per unit", layout.seeds_per_unit, 1, kMaxSeedsPerUnit);
 }

@@ -104,7 +104,8 @@ struct SetSpec {
   bool pixels = true;
   PixelCoding pixel_coding = PixelCoding::kRaw;  // only with pixels
   Codec codec = Codec::kF16;
-  Digest256 profile_digest;  // zero where the codec has none
+  // Of codecs that need one. Others may have one, for readers who ask for an encoding that does; else zero.
+  Digest256 profile_digest;
 
   Json ToCanonical() const;
   static absl::StatusOr<SetSpec> FromCanonical(const Json& json);

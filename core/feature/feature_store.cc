@@ -94,6 +94,14 @@ RecordResult ResultFromStored(const SetDescription& description, const RecordKey
 absl::Status ValidateSelection(const SetDescription& description, const Selection& selection) {
   const std::vector<uint32_t>& stored = description.set.levels;
   if (selection.IsWhole()) return absl::OkStatus();
+  const Codec encoding = CodecOf(selection.encoding);
+  if (NeedsProfile(encoding) && description.set.profile_digest.IsZero()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "encoding ", CodecName(encoding), " is asked for, and set ", description.set.Id().Hex(), " of codec ",
+        CodecName(description.set.codec),
+        " names no profile: make one with afterimage calibrate and a set that has it with afterimage recode "
+        "--profile, or ask for f16"));
+  }
   if (selection.no_levels && !selection.levels.empty()) {
     return absl::InvalidArgumentError("a selection names levels and says no_levels");
   }

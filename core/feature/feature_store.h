@@ -70,8 +70,9 @@ RecordResult ResultFromStored(const SetDescription& description, const RecordKey
                               const PinnedBytes& value, bool found, const Selection& selection,
                               const MaskChoice& mask, const FeatureProfile* profile = nullptr);
 
-// InvalidArgument if the set cannot answer this selection; names what is missing and what there is. The whole
-// (Selection::IsWhole) is always answered, also by a set without pixels.
+// FailedPrecondition if the encoding needs a profile and the set names none. InvalidArgument if the set
+// cannot answer this selection; names what is missing and what there is. The whole (Selection::IsWhole) is
+// always answered, also by a set without pixels.
 absl::Status ValidateSelection(const SetDescription& description, const Selection& selection);
 // The same for the mask of Selection::Tokens::kMask: its index (`visible`) or its number of patches (`all`).
 absl::Status ValidateMaskChoice(const SetDescription& description, const Selection& selection,

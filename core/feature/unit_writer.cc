@@ -95,7 +95,7 @@ absl::Status CheckBlockOfSet(const SetDescription& description, const FeatureBlo
   if (block.is_part())
     return absl::InvalidArgumentError("the block is a part of a record; stores keep whole ones");
   if (block.codec() != set.codec) return differs("codec", CodecName(block.codec()), CodecName(set.codec));
-  if (block.profile_digest() != set.profile_digest) {
+  if (NeedsProfile(set.codec) && block.profile_digest() != set.profile_digest) {
     return differs("profile", block.profile_digest().Hex(), set.profile_digest.Hex());
   }
   if (block.grid() != geometry.grid) return differs("grid", block.grid(), geometry.grid);

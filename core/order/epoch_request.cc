@@ -60,13 +60,15 @@ uint64_t LargestFrameBytes(const SetDescription& description, const Selection& s
   // Of a codec with exceptions a plane may be f16 instead, and f16 is what travels of coded planes for a mask.
   uint64_t value_bytes = set.codec == Codec::kF32 ? 4 : 2;
   if (selection.encoding == Selection::Encoding::kF32) value_bytes = 4;
-  if (selection.encoding == Selection::Encoding::kF16 || selection.encoding == Selection::Encoding::kBf16)
-    value_bytes = 2;
+  if (selection.encoding != Selection::Encoding::kF32 && selection.encoding != Selection::Encoding::kStored) {
+    value_bytes = 2;  // of all the others, too: a plane may fall back to f16
+  }
   uint64_t num_levels = selection.levels.empty() ? set.levels.size() : selection.levels.size();
   if (selection.no_levels) num_levels = 0;
   // Per row: the values, and mean and inverse deviation.
   uint64_t level_bytes = rows * (geometry.width * value_bytes + 4 + 4);
-  if (NeedsProfile(set.codec) && selection.encoding == Selection::Encoding::kStored) {
+  const bool as_stored = selection.encoding == Selection::Encoding::kStored;
+  if (NeedsProfile(as_stored ? set.codec : CodecOf(selection.encoding))) {
     // All exceptions that a plane may have can lie in the rows of one mask.
     const uint64_t num_exceptions = uint64_t{geometry.num_tokens()} * geometry.width / kValuesPerException;
     level_bytes += sizeof(PlaneException) * std::min(num_exceptions, rows * geometry.width);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "core/base/status_macros.h"
 
@@ -124,6 +125,18 @@ void ToWire(const Selection& selection, v1::Selection* wire) {
     case Selection::Encoding::kBf16:
       wire->set_encoding(v1::Selection::ENCODING_BF16);
       break;
+    case Selection::Encoding::kI8x:
+      wire->set_encoding(v1::Selection::ENCODING_I8X);
+      break;
+    case Selection::Encoding::kI6x:
+      wire->set_encoding(v1::Selection::ENCODING_I6X);
+      break;
+    case Selection::Encoding::kI5x:
+      wire->set_encoding(v1::Selection::ENCODING_I5X);
+      break;
+    case Selection::Encoding::kI4x:
+      wire->set_encoding(v1::Selection::ENCODING_I4X);
+      break;
   }
 }
 
@@ -156,10 +169,22 @@ absl::StatusOr<Selection> FromWire(const v1::Selection& wire) {
     case v1::Selection::ENCODING_BF16:
       selection.encoding = Selection::Encoding::kBf16;
       break;
+    case v1::Selection::ENCODING_I8X:
+      selection.encoding = Selection::Encoding::kI8x;
+      break;
+    case v1::Selection::ENCODING_I6X:
+      selection.encoding = Selection::Encoding::kI6x;
+      break;
+    case v1::Selection::ENCODING_I5X:
+      selection.encoding = Selection::Encoding::kI5x;
+      break;
+    case v1::Selection::ENCODING_I4X:
+      selection.encoding = Selection::Encoding::kI4x;
+      break;
     default:
       return absl::InvalidArgumentError(absl::StrCat("selection.encoding: unknown value ",
                                                      static_cast<int>(wire.encoding()),
-                                                     "; known: stored, f32, f16, bf16"));
+                                                     "; known: ", absl::StrJoin(EncodingNames(), ", ")));
   }
   return selection;
 }

@@ -56,7 +56,7 @@ class CacheConformance : public ::testing::TestWithParam<CacheFactory> {
 
   // Creates a set (if need be) and opens it for contribution; fails the test when that is impossible.
   OpenedSet CreateAndOpen(const SetDescription& description) {
-    if (NeedsProfile(description.set.codec)) {
+    if (!description.set.profile_digest.IsZero()) {
       EXPECT_THAT(catalog().PutProfile(MakeSyntheticProfile(description)), IsOk());
     }
     const absl::StatusOr<SetDescription> created = catalog().CreateSet(description);

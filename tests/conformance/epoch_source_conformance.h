@@ -2,8 +2,8 @@
 //
 //   INSTANTIATE_TEST_SUITE_P(Reader, EpochSourceConformance, ::testing::Values(MakeReader));
 //
-// where MakeReader makes the source over a catalog (for the remote client: with a server between). Link afterimage_conformance and
-// afterimage_order.
+// where MakeReader makes the source over a catalog (for the remote client: with a server between). Link
+// afterimage_conformance and afterimage_order.
 #pragma once
 
 #include <algorithm>
@@ -38,18 +38,20 @@ class EpochSourceConformance : public ::testing::TestWithParam<EpochSourceFactor
   static constexpr uint64_t kBatch = 8;  // two whole batches and one of 7
   static constexpr uint32_t kNumViewSeeds = 2;
 
-  // Fills a set with pictures 0 .. 22, of which picture 0 is held twice by the data set, and opens the source.
+  // Fills a set with pictures 0 .. 22, of which picture 0 is held twice by the data set, and opens the
+  // source.
   void Fill(const SetDescription& description, const FailsFunction& fails = {}) {
     description_ = description;
     std::vector<ImageKey> keys = MakeSyntheticManifest(kNumImages - 1).keys();
     keys.push_back(SyntheticImageKey(0));
     manifest_ = Manifest::FromOccurrences(keys);
     ASSERT_THAT(cache_.PutManifest(manifest_), IsOk());
-    if (NeedsProfile(description.set.codec)) {
+    if (!description.set.profile_digest.IsZero()) {
       ASSERT_THAT(cache_.PutProfile(MakeSyntheticProfile(description)), IsOk());
     }
     ASSERT_THAT(cache_.CreateSet(description), IsOk());
-    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedSet set, cache_.OpenSet(description.set.Id(), OpenMode::kContribute));
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedSet set,
+                                    cache_.OpenSet(description.set.Id(), OpenMode::kContribute));
     ASSERT_THAT(FillSet(set, manifest_.digest(), kNumViewSeeds, fails), IsOk());
     source_ = GetParam()(&catalog_);
     ASSERT_NE(source_, nullptr);
@@ -100,7 +102,9 @@ class EpochSourceConformance : public ::testing::TestWithParam<EpochSourceFactor
     for (const auto& [step, sum] : steps) digest = AdvanceDigest(digest, step, sum);
     return digest;
   }
-  static std::string Bytes(const EpochFrame& frame) { return {frame.block.bytes.begin(), frame.block.bytes.end()}; }
+  static std::string Bytes(const EpochFrame& frame) {
+    return {frame.block.bytes.begin(), frame.block.bytes.end()};
+  }
 
   // Waits until the number of records read stays the same for a while.
   uint64_t SettledReads() {
@@ -179,7 +183,8 @@ TEST_P(EpochSourceConformance, AnyNumberOfRanksReadsTheSameEpoch) {
       frames.insert(frames.end(), part.begin(), part.end());
     }
     EXPECT_EQ(RunningDigest(request, frames), expected) << num_ranks << " ranks";
-    std::sort(frames.begin(), frames.end(), [](const auto& a, const auto& b) { return a.position < b.position; });
+    std::sort(frames.begin(), frames.end(),
+              [](const auto& a, const auto& b) { return a.position < b.position; });
     ASSERT_EQ(frames.size(), whole.size());
     for (size_t i = 0; i < whole.size(); ++i) {
       EXPECT_EQ(frames[i].position, i);
@@ -231,6 +236,28 @@ TEST_P(EpochSourceConformance, SelectsLevelsAndEncoding) {
   }
 }
 
+TEST_P(EpochSourceConformance, TranscodesWithTheProfileOfTheSet) {
+  Fill(MakeSyntheticDescription({.codec = Codec::kEzq16}));
+  const FeatureProfile profile = MakeSyntheticProfile(description_);
+  EpochRequest request = Request();
+  request.selection.encoding = Selection::Encoding::kI8x;
+  for (const EpochFrame& frame : ReadAll(request)) {
+    ASSERT_EQ(frame.state, RecordState::kOk) << frame.reason;
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block,
+                                    FeatureBlock::Parse(frame.block.bytes, &profile));
+    EXPECT_EQ(block.codec(), Codec::kI8x);
+    const FeatureRecord stored = MakeSyntheticRecord(description_, frame.key);
+    std::vector<float> values(stored.levels[0].values.size());
+    AFTERIMAGE_ASSERT_OK(block.ReadLevel(3, {}, values));
+    for (size_t i = 0; i < values.size(); ++i) ASSERT_NEAR(values[i], stored.levels[0].values[i], 0.15);
+  }
+  Fill(MakeSyntheticDescription());
+  request = Request();
+  request.selection.encoding = Selection::Encoding::kI4x;
+  EXPECT_THAT(source_->Open(request).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("names no profile")));
+}
+
 TEST_P(EpochSourceConformance, MasksAreDrawnFromTheImportanceOfAnAllSet) {
   Fill(MakeSyntheticDescription());
   EpochRequest request = Request();
@@ -252,7 +279,8 @@ TEST_P(EpochSourceConformance, MasksAreDrawnFromTheImportanceOfAnAllSet) {
 }
 
 TEST_P(EpochSourceConformance, MasksOfAVisibleSetAreThoseStored) {
-  Fill(MakeSyntheticDescription({.token_policy = TokenPolicy::kVisible, .mask = {.num_visible = 5, .num_masks = 2}}));
+  Fill(MakeSyntheticDescription(
+      {.token_policy = TokenPolicy::kVisible, .mask = {.num_visible = 5, .num_masks = 2}}));
   EpochRequest request = Request();
   request.selection.tokens = Selection::Tokens::kMask;
   for (const uint64_t epoch : {0, 2, 4, 6}) {
@@ -316,7 +344,8 @@ TEST_P(EpochSourceConformance, EachOpenSeesWhatHasBeenPublishedBefore) {
   request.order.num_view_seeds = 0;  // epoch e uses view seed e
   request.epoch = kNumViewSeeds;
   EXPECT_EQ(ReadAll(request).front().state, RecordState::kMissing);
-  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedSet set, cache_.OpenSet(description_.set.Id(), OpenMode::kContribute));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedSet set,
+                                  cache_.OpenSet(description_.set.Id(), OpenMode::kContribute));
   ASSERT_THAT(FillSet(set, manifest_.digest(), kNumViewSeeds + 1), IsOk());
   const uint64_t num_refreshes = catalog_.observer().num_refreshes;
   EXPECT_EQ(ReadAll(request).front().state, RecordState::kOk);
@@ -353,7 +382,8 @@ TEST_P(EpochSourceConformance, TheSmallestCreditStillReadsTheWholeEpoch) {
 TEST_P(EpochSourceConformance, NoFrameCostsMoreThanTheLargest) {
   for (const Codec codec : kAllCodecs) {
     for (const TokenPolicy policy : {TokenPolicy::kAll, TokenPolicy::kVisible}) {
-      Fill(MakeSyntheticDescription({.token_policy = policy, .mask = {.num_visible = 5, .num_masks = 2}, .codec = codec}));
+      Fill(MakeSyntheticDescription(
+          {.token_policy = policy, .mask = {.num_visible = 5, .num_masks = 2}, .codec = codec}));
       for (const Selection::Tokens tokens : {Selection::Tokens::kStored, Selection::Tokens::kMask}) {
         EpochRequest request = Request();
         request.selection.tokens = tokens;
@@ -412,7 +442,8 @@ TEST_P(EpochSourceConformance, AStoreThatGoesAwayEndsTheStreamAtThatFrame) {
     EXPECT_EQ(frame->position, i);
   }
   for (int i = 0; i < 2; ++i) {
-    EXPECT_THAT(stream->Next(), StatusIs(absl::StatusCode::kUnavailable, ::testing::HasSubstr("the disk has gone")));
+    EXPECT_THAT(stream->Next(),
+                StatusIs(absl::StatusCode::kUnavailable, ::testing::HasSubstr("the disk has gone")));
   }
 }
 
@@ -424,7 +455,8 @@ TEST_P(EpochSourceConformance, StreamsAreIndependent) {
     consumers.emplace_back([&] {
       const std::vector<EpochFrame> frames = ReadAll(Request());
       ASSERT_EQ(frames.size(), expected.size());
-      for (size_t j = 0; j < frames.size(); ++j) EXPECT_EQ(frames[j].record_digest, expected[j].record_digest);
+      for (size_t j = 0; j < frames.size(); ++j)
+        EXPECT_EQ(frames[j].record_digest, expected[j].record_digest);
     });
   }
   for (std::thread& consumer : consumers) consumer.join();
@@ -439,7 +471,8 @@ TEST_P(EpochSourceConformance, RefusesAnOrderOfAnotherManifestAndTellsBoth) {
   request.global_batch = 1;
   EXPECT_THAT(source_->Open(request).status(),
               StatusIs(absl::StatusCode::kFailedPrecondition,
-                       ::testing::AllOf(::testing::HasSubstr(other.digest().Hex()), ::testing::HasSubstr(manifest_.digest().Hex()))));
+                       ::testing::AllOf(::testing::HasSubstr(other.digest().Hex()),
+                                        ::testing::HasSubstr(manifest_.digest().Hex()))));
   request = Request();
   request.order.num_occurrences = 999;
   EXPECT_THAT(source_->Open(request).status(),
@@ -449,12 +482,14 @@ TEST_P(EpochSourceConformance, RefusesAnOrderOfAnotherManifestAndTellsBoth) {
 }
 
 TEST_P(EpochSourceConformance, RefusesMasksThatAVisibleSetDoesNotStore) {
-  Fill(MakeSyntheticDescription({.token_policy = TokenPolicy::kVisible, .mask = {.num_visible = 5, .mask_seed = 3}}));
+  Fill(MakeSyntheticDescription(
+      {.token_policy = TokenPolicy::kVisible, .mask = {.num_visible = 5, .mask_seed = 3}}));
   EpochRequest request = Request();
   request.order.mask.mask_seed = 4;
   EXPECT_THAT(source_->Open(request).status(),
               StatusIs(absl::StatusCode::kFailedPrecondition,
-                       ::testing::AllOf(::testing::HasSubstr("\"mask_seed\":4"), ::testing::HasSubstr("\"mask_seed\":3"))));
+                       ::testing::AllOf(::testing::HasSubstr("\"mask_seed\":4"),
+                                        ::testing::HasSubstr("\"mask_seed\":3"))));
 }
 
 TEST_P(EpochSourceConformance, RefusesAnUnknownSet) {
@@ -477,11 +512,16 @@ TEST_P(EpochSourceConformance, RefusesBadRequestsAndTellsTheLimit) {
   expect_refused([](EpochRequest& request) { request.step_begin = 3; }, "the epoch has 2 steps");
   expect_refused([](EpochRequest& request) { request.step_begin = 2, request.step_end = 1; }, "steps 2..1");
   expect_refused([](EpochRequest& request) { request.global_batch = 0; }, "global batch is 0");
-  expect_refused([](EpochRequest& request) { request.global_batch = kMaxGlobalBatch + 1; }, std::to_string(kMaxGlobalBatch));
+  expect_refused([](EpochRequest& request) { request.global_batch = kMaxGlobalBatch + 1; },
+                 std::to_string(kMaxGlobalBatch));
   expect_refused([](EpochRequest& request) { request.global_batch = 24; }, "more than the 23 occurrences");
   expect_refused([](EpochRequest& request) { request.slice = {2, 2}; }, "rank 2 of 2");
   expect_refused([](EpochRequest& request) { request.slice = {0, 0}; }, "rank 0 of 0");
-  expect_refused([](EpochRequest& request) { request.slice = {0, 9}; }, "9 ranks cannot share a global batch of 8");
+  expect_refused(
+      [](EpochRequest& request) {
+        request.slice = {0, 9};
+      },
+      "9 ranks cannot share a global batch of 8");
   expect_refused([](EpochRequest& request) { request.selection.levels = {2}; }, "level 2");
   expect_refused([](EpochRequest& request) { request.credit_bytes = 1500; }, "below the largest frame");
   expect_refused([](EpochRequest& request) { request.epoch = uint64_t{1} << 32; }, "the limit is 4294967295");

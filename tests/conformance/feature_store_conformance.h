@@ -234,6 +234,30 @@ TEST_P(FeatureStoreConformance, TranscodesWhatTravels) {
   }
 }
 
+// Whoever serves it: what SelectFromBlock makes of the stored block.
+TEST_P(FeatureStoreConformance, TranscodesWithTheProfileOfTheSet) {
+  for (const Codec codec : {Codec::kF32, Codec::kF16, Codec::kLossless16, Codec::kEzq16, Codec::kI8x}) {
+    const SetDescription description = MakeSyntheticDescription({.codec = codec, .wire_profile = true});
+    const OpenedSet set = Filled(description, 2, 1);
+    ASSERT_NE(set.store->profile(), nullptr);
+    const PinnedBytes stored = PinnedBytes::FromString(MakeSyntheticBlock(description, Key(1)));
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock whole,
+                                    FeatureBlock::Parse(stored.bytes, set.store->profile()));
+    for (const Selection::Encoding encoding : {Selection::Encoding::kI8x, Selection::Encoding::kI4x}) {
+      const Selection selection = {.levels = {4}, .tokens = Selection::Tokens::kMask, .encoding = encoding};
+      const MaskChoice mask = {.spec = {.num_visible = 3}, .mask_index = 1};
+      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const PinnedBytes bytes, ReadOne(*set.store, Key(1), selection, mask));
+      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock part,
+                                      FeatureBlock::Parse(bytes.bytes, set.store->profile()));
+      EXPECT_EQ(part.codec(), CodecOf(encoding));
+      const std::vector<uint16_t> patches =
+          DrawMask(mask.spec, Key(1).image, 0, 1, whole.Importance().value()).value();
+      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const PinnedBytes expected, SelectFromBlock(whole, stored, selection, patches));
+      EXPECT_EQ(Text(bytes.bytes), Text(expected.bytes));
+    }
+  }
+}
+
 TEST_P(FeatureStoreConformance, SetsWithAProfileAreReadWithIt) {
   for (const TokenPolicy policy : {TokenPolicy::kAll, TokenPolicy::kVisible}) {
     const SetDescription description = MakeSyntheticDescription(
@@ -292,6 +316,9 @@ TEST_P(FeatureStoreConformance, RefusesWhatTheSetDoesNotHave) {
                       {.spec = {.num_visible = 17}}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("17 visible patches")));
   AFTERIMAGE_EXPECT_OK(ReadOne(*set.store, Key(0)));
+  EXPECT_THAT(ReadOne(*set.store, Key(0), {.pixels = false, .encoding = Selection::Encoding::kI8x}),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr("names no profile"), HasSubstr("recode"))));
 }
 
 TEST_P(FeatureStoreConformance, RefusesAMaskThatIsNotStored) {

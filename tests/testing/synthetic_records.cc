@@ -71,7 +71,7 @@ SetDescription MakeSyntheticDescription(const SyntheticOptions& options) {
   description.set.pixel_coding = options.pixel_coding;
   description.set.codec = options.codec;
   description.layout = options.layout;
-  if (NeedsProfile(options.codec))
+  if (NeedsProfile(options.codec) || options.wire_profile)
     description.set.profile_digest = MakeSyntheticProfile(description).digest();
   return description;
 }

@@ -25,6 +25,7 @@ struct SyntheticOptions {
   bool pixels = true;
   PixelCoding pixel_coding = PixelCoding::kRaw;
   Codec codec = Codec::kF16;
+  bool wire_profile = false;  // the default profile also where the codec needs none
   UnitLayout layout = {.num_shards = 4, .seeds_per_unit = 2};
   std::string teacher = "synthetic";  // another name is another feature id
 };

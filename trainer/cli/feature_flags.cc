@@ -102,6 +102,13 @@ void AddFlags(CLI::App& command, const Targets& targets) {
           "ones, which a precompute is still making; compute them here, with --teacher and --images (fail)")
       ->check(CLI::IsMember({"fail", "skip", "wait", "compute"}))
       ->group(group);
+  command
+      .add_option_function<std::string>(
+          "--wire-encoding",
+          [targets](const std::string& name) { targets.input.wire_encoding = ParseEncoding(name).value(); },
+          "how features travel from the cache, with the error that this adds (stored)")
+      ->check(CLI::IsMember(EncodingNames()))
+      ->group(group);
   command.add_option("--credit-bytes", targets.credit_bytes, "read-ahead")
       ->capture_default_str()
       ->group(group);

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/open_cache.h"
+#include "core/feature/feature_block.h"
 #include "core/feature/image_index.h"
 #include "core/order/epoch_source.h"
 #include "core/vit/teacher_runner.h"
@@ -30,6 +31,7 @@ struct FeatureInputOptions {
   // Aliases or ids, one per teacher; none = the only one there is. Pixels and masks are the first one's.
   std::vector<std::string> sets;
   std::string manifest;       // name or digest; empty = the only one
+  Selection::Encoding wire_encoding = Selection::Encoding::kStored;  // how features travel
   std::string images;         // with a teacher; with a cache only where its records hold no pixels
   uint64_t images_limit = 0;  // take the first so many of them, as precompute's --limit; 0 = all
 

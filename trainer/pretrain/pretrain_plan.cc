@@ -187,6 +187,7 @@ Json SharedByRanks(const PretrainPlan& plan) {
           {"set_id", plan.start.set_id.Hex()},
           {"order", plan.start.order.ToCanonical()},
           {"steps", plan.last_step},
+          {"wire_encoding", EncodingName(plan.options.input.wire_encoding)},
           {"miss", MissPolicyName(plan.options.miss)},
           {"bucket_bytes", plan.options.bucket_bytes},
           {"device", plan.device.is_cuda() ? "cuda" : "cpu"}};
@@ -206,6 +207,7 @@ BatchFeed::Options FeedFrom(const PretrainPlan& plan, const StepToken& token) {
   feed.request.selection.levels = plan.alignments.front().levels;
   feed.request.selection.tokens = Selection::Tokens::kMask;
   feed.request.selection.pixels = description.set.pixels;
+  feed.request.selection.encoding = plan.options.input.wire_encoding;
   feed.num_steps = plan.last_step - std::min(plan.last_step, plan.StepOf(token));
   const SlotRange slots = SlotsOfRank(plan.slice, token.global_batch);
   feed.shape = {.batch = static_cast<int64_t>(slots.end - slots.begin),

@@ -115,6 +115,16 @@ TEST(ConvertTest, EpochRequestsGoThereAndBack) {
   EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(wire, again));
 }
 
+TEST(ConvertTest, EveryEncodingComesBack) {
+  for (const std::string& name : EncodingNames()) {
+    const Selection selection = {.encoding = ParseEncoding(name).value()};
+    v1::Selection wire;
+    ToWire(selection, &wire);
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const Selection back, FromWire(wire));
+    EXPECT_EQ(back, selection) << name;
+  }
+}
+
 TEST(ConvertTest, ALeaseKeepsItsExpiryWithinAMoment) {
   const UnitLease lease = {{Sha256({}), 7, 2, 4}, "worker", "token", absl::Now() + absl::Seconds(60)};
   v1::Lease wire;

@@ -119,7 +119,6 @@ TEST(FeatureSpecTest, ValidateNamesWhatIsWrong) {
       {[](SetDescription& d) { d.set.mask.num_visible = 5; }, "visible patches is 5, it must be in 1..4"},
       {[](SetDescription& d) { d.set.mask.num_visible = 0; }, "visible patches is 0"},
       {[](SetDescription& d) { d.set.mask.num_masks = 0; }, "number of masks is 0"},
-      {[](SetDescription& d) { d.set.profile_digest.bytes[0] = 1; }, "codec f16 has no profile"},
       {[](SetDescription& d) { d.set.codec = Codec::kI8x; }, "codec i8x needs a profile"},
       {[](SetDescription& d) { d.layout.num_shards = 0; }, "shards is 0"},
       {[](SetDescription& d) { d.layout.seeds_per_unit = 0; }, "seeds per unit is 0"},
