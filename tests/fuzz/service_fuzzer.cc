@@ -12,6 +12,7 @@
 #include "cache_server/service/call_runner.h"
 #include "cache_server/service/catalog_service.h"
 #include "cache_server/service/open_sets.h"
+#include "cache_server/service/peer_limits.h"
 #include "cache_server/service/stream_gate.h"
 #include "cache_server/service/units_service.h"
 #include "core/feature/in_memory_cache.h"
@@ -39,8 +40,9 @@ class World {
   EpochReader epochs{&catalog, {}};
   ServerMetrics metrics;
   CallLog log{{}};
-  CallRunner calls{nullptr, &metrics, &log};
-  StreamGate gate{4};
+  PeerLimits peers{0, 0, &metrics};
+  CallRunner calls{nullptr, &peers, &metrics, &log};
+  StreamGate gate{4, &metrics};
   OpenSets sets{&catalog};
   CatalogService catalog_service{&catalog, &sets, &gate, &calls, {}};
   UnitsService units_service{&sets, &gate, &calls, {}};
