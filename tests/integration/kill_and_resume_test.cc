@@ -184,7 +184,7 @@ TEST_F(KillAndResumeTest, ATrainerThatStartsWhileTheServerIsAwayStopsClearlyAndG
     server.process().Signal(SIGTERM);
     EXPECT_EQ(server.process().Wait().status, 0);
   }
-  const Finished alone = Pretrain(address, "served");
+  const Finished alone = Pretrain(address, "served", {"--server-timeout", "2"});
   EXPECT_EQ(alone.status, 1) << alone.Text();
   EXPECT_THAT(alone.err, HasSubstr(address));
   Server server(Path("cache"), listen);
