@@ -6,7 +6,7 @@
 FILE has a tensor per level, images x tokens x channels (`codec_benchmark --write`, or of one's own). Every second image is
 calibrated on, the others are measured, as in `afterimage codec-bench`, which runs once a round; between its runs each of the
 others encodes and decodes the same planes, one plane (an image's tokens of one level) a call. Rates are GB/s of what would be
-fp16, by the CPU time of one thread; where bytes are shuffled before a general compressor, that is not counted. Needs numpy, safetensors, zstandard, lz4, blosc, blosc2, zfpy, faiss-cpu, zipnn, pysz from PyPI; whichever is not there is named and
+fp16, by CPU time; where bytes are shuffled before a general compressor, that is not counted. Needs numpy, safetensors, zstandard, lz4, blosc, blosc2, zfpy, faiss-cpu, zipnn, pysz from PyPI; whichever is not there is named and
 left out. Lossless ones get the bytes of fp16 or bf16, lossy ones float32.
 """
 import argparse
@@ -147,12 +147,12 @@ def run_anchor(anchor, planes, measured, indexes=None):
     prepared = [(level, anchor.prepare(plane)) for level, plane in planes]
     encoders = [(lambda p, i=index: i.sa_encode(p)) for index in indexes] if indexes else None
     decoders = [(lambda b, i=index: i.sa_decode(b)) for index in indexes] if indexes else None
-    begin = time.thread_time()
+    begin = time.process_time()
     coded = [(level, (encoders[level] if encoders else anchor.encode)(plane)) for level, plane in prepared]
-    encode_time = time.thread_time() - begin
-    begin = time.thread_time()
+    encode_time = time.process_time() - begin
+    begin = time.process_time()
     decoded = [(decoders[level] if decoders else anchor.decode)(one) for level, one in coded]
-    decode_time = time.thread_time() - begin
+    decode_time = time.process_time() - begin
     values = sum(plane.size for _, plane in planes)
     measured.encode.append(2 * values / encode_time)
     measured.decode.append(2 * values / decode_time)
