@@ -172,7 +172,8 @@ absl::Status FeatureInput::CheckImages(const std::string& cache) const {
   if (order_.manifest == images_->manifest().digest()) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat("--images has manifest ",
                                                     images_->manifest().digest().Hex(), ", the set of ",
-                                                    cache, " is read with manifest ", order_.manifest.Hex()));
+                                                    cache, " is read with manifest ", order_.manifest.Hex(),
+                                                    ": give the pictures that it was filled from"));
 }
 
 absl::Status FeatureInput::OpenLive(const FeatureInputOptions& options) {
