@@ -1,5 +1,9 @@
 #include "core/feature/packed_pixels.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -153,7 +157,11 @@ constexpr size_t kRowsAtOnce = 6;  // the codes of one row wait for each other, 
 #if defined(__x86_64__)
 #define AFTERIMAGE_WITH_BMI2 __attribute__((target("bmi2,lzcnt")))
 bool HasBmi2() {
-  static const bool has = __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt");
+  static const bool has = [] {
+    unsigned a = 0, b = 0, c = 0, d = 0;  // clang 14 does not know "lzcnt" by name
+    return __builtin_cpu_supports("bmi2") && __get_cpuid(0x80000001, &a, &b, &c, &d) != 0 &&
+           (c & bit_LZCNT) != 0;
+  }();
   return has;
 }
 #else
