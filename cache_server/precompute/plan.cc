@@ -8,10 +8,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "cache_server/precompute/encode_for_set.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
+#include "core/feature/encode_for_set.h"
 #include "core/feature/feature_block.h"
 #include "core/image/decode.h"
 #include "core/view/view.h"

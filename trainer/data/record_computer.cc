@@ -6,9 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
-#include "core/feature/feature_block.h"
+#include "core/feature/encode_for_set.h"
 #include "core/feature/feature_store.h"
-#include "core/feature/recode.h"
 #include "core/view/view.h"
 
 namespace afterimage::trainer {
@@ -68,10 +67,8 @@ absl::Status RecordComputer::Compute(std::span<EpochFrame* const> frames, const 
 absl::Status RecordComputer::Finish(FeatureRecord record, const EpochRequest& request,
                                     EpochFrame& frame) const {
   // As precompute stores it …
-  AFTERIMAGE_ASSIGN_OR_RETURN(record, RecodeRecord(description_.set, frame.key, std::move(record)));
   AFTERIMAGE_ASSIGN_OR_RETURN(std::string encoded,
-                              EncodeFeatureBlock(record, description_.set.codec, profile_,
-                                                 description_.set.pixel_coding));
+                              EncodeForSet(description_, profile_, frame.key, std::move(record)));
   // … and what a store makes of it.
   RecordResult result =
       ResultFromStored(description_, frame.key, PinnedBytes::FromString(std::move(encoded)), /*found=*/true,

@@ -7,8 +7,8 @@
 #include <string>
 #include <thread>
 
-#include "cache_server/precompute/encode_for_set.h"
 #include "core/base/stop_signal.h"
+#include "core/feature/encode_for_set.h"
 #include "core/feature/feature_block.h"
 #include "core/feature/in_memory_cache.h"
 #include "core/image/decode.h"

@@ -1,4 +1,4 @@
-#include "cache_server/precompute/encode_for_set.h"
+#include "core/feature/encode_for_set.h"
 
 #include <utility>
 
