@@ -77,6 +77,9 @@ Json RunConfig(const PretrainOptions& options, const VitConfig& vit, size_t num_
     config["mask_ratio"] = input.mask_ratio->Text();
   if (input.min_area.has_value() && !input.min_area->is_constant())
     config["min_area"] = input.min_area->Text();
+  // Another encoding is other numbers.
+  if (input.wire_encoding != Selection::Encoding::kStored)
+    config["wire_encoding"] = EncodingName(input.wire_encoding);
   if (num_teachers > 1)
     config["teacher_weights"] = options.teacher_weights.empty() ? "mean" : options.teacher_weights;
   return config;
