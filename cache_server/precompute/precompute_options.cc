@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "client/access_flags.h"
+#include "client/flags/access_flags.h"
 #include "core/base/status_macros.h"
 #include "core/feature/unit_ledger.h"
 
@@ -105,7 +105,8 @@ void DeclarePrecomputeFlags(CLI::App& app, PrecomputeOptions& o) {
                  "alias or id of another teacher's set in the same cache: masks are drawn from that teacher's importance (several teachers)");
   app.add_option("--pixels", o.pixels,
                  "store the views' pixels, so that trainers need no images: packed without loss, or raw")
-      ->check(CLI::IsMember(PixelsNames()))->capture_default_str();
+      ->check(CLI::IsMember(PixelsNames()))
+      ->capture_default_str();
   app.add_option(
          "--codec", o.codec,
          "how values are stored (default: i8x, one byte a value; f32 for equality with a live teacher)")
@@ -140,7 +141,8 @@ void DeclarePrecomputeFlags(CLI::App& app, PrecomputeOptions& o) {
   app.add_option("--worker", o.worker, "name of this worker (default: host, process, time)");
   app.add_flag("--seed-major", o.seed_major, "finish one view seed for all images before the next");
   app.add_option("--lease-seconds", o.lease_seconds, "how long a silent worker keeps its units")
-      ->check(CLI::Range(1.0, absl::ToDoubleSeconds(kMaxLeaseDuration)))->capture_default_str();
+      ->check(CLI::Range(1.0, absl::ToDoubleSeconds(kMaxLeaseDuration)))
+      ->capture_default_str();
   app.add_option("--error-sample", o.error_sample,
                  "share of the records on which the codec's error is measured and kept for "
                  "afterimage info")

@@ -54,8 +54,8 @@ struct Source {
   std::vector<ImageKey> keys;
 };
 
-// Calls `use` with number and record of each of `numbers`, in order; those that are missing, damaged or failed are left
-// out.
+// Calls `use` with number and record of each of `numbers`, in order; those that are missing, damaged or
+// failed are left out.
 absl::Status ForEachRecord(const Source& source, const std::set<uint64_t>& numbers, absl::string_view label,
                            bool json,
                            const std::function<absl::Status(uint64_t, const FeatureRecord&)>& use) {
@@ -123,8 +123,9 @@ absl::Status RunCalibrate(const CalibrateFlags& flags) {
 
   ProfileBuilder builder(description.set.feature_id, description.set.levels,
                          description.feature.geometry.width);
-  AFTERIMAGE_RETURN_IF_ERROR(ForEachRecord(source, sample.calibrated, "calibrate", flags.json,
-                                           [&](uint64_t, const FeatureRecord& record) { return builder.Add(record); }));
+  AFTERIMAGE_RETURN_IF_ERROR(
+      ForEachRecord(source, sample.calibrated, "calibrate", flags.json,
+                    [&](uint64_t, const FeatureRecord& record) { return builder.Add(record); }));
   AFTERIMAGE_ASSIGN_OR_RETURN(FeatureProfile profile, builder.Finish());
 
   CalibrationReport report;
@@ -133,14 +134,14 @@ absl::Status RunCalibrate(const CalibrateFlags& flags) {
   report.num_images = source.keys.size();
   report.source = absl::StrCat("set ", source.selected.summary.id.Hex());
   report.exact = CodecName(description.set.codec);
-  AFTERIMAGE_RETURN_IF_ERROR(
-      ForEachRecord(source, sample.measured, "measure", flags.json,
-                    [&](uint64_t number, const FeatureRecord& record) -> absl::Status {
-                      if (sample.calibrated.contains(number)) ++report.num_also_calibrated;
-                      for (CodecMeter& meter : report.meters)
-                        AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
-                      return absl::OkStatus();
-                    }));
+  AFTERIMAGE_RETURN_IF_ERROR(ForEachRecord(source, sample.measured, "measure", flags.json,
+                                           [&](uint64_t number, const FeatureRecord& record) -> absl::Status {
+                                             if (sample.calibrated.contains(number))
+                                               ++report.num_also_calibrated;
+                                             for (CodecMeter& meter : report.meters)
+                                               AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
+                                             return absl::OkStatus();
+                                           }));
 
   AFTERIMAGE_RETURN_IF_ERROR(catalog.PutProfile(*report.profile));
   if (!flags.name.empty())

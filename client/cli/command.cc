@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "client/access_flags.h"
+#include "client/flags/access_flags.h"
 #include "core/base/status_macros.h"
 
 namespace afterimage::cli {

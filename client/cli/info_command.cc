@@ -63,7 +63,8 @@ absl::Status PrintText(FeatureCatalog& catalog, const SetSummary& summary) {
   }
   std::cout << "\n";
   for (const UnitMetadata& worker : summary.workers) {
-    const std::string batch = worker.micro_batch > 0 ? absl::StrCat(", micro-batch ", worker.micro_batch) : "";
+    const std::string batch =
+        worker.micro_batch > 0 ? absl::StrCat(", micro-batch ", worker.micro_batch) : "";
     std::cout << absl::StrFormat("  made by  %s, %s%s: %d records\n", worker.device, worker.library_versions,
                                  batch, worker.num_records);
   }

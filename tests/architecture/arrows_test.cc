@@ -55,25 +55,30 @@ const std::map<std::string, std::vector<std::string>>& AllowedRooms() {
         {"core/view", {"core/base", "core/identity", "core/image"}},
         {"core/mask", {"core/base", "core/identity", "core/image", "core/view"}},
         {"core/feature", {"core/base", "core/identity", "core/image", "core/view", "core/mask"}},
-        {"core/order", {"core/base", "core/identity", "core/image", "core/view", "core/mask", "core/feature"}},
+        {"core/order",
+         {"core/base", "core/identity", "core/image", "core/view", "core/mask", "core/feature"}},
         {"core/analysis", {"core/base", "core/image"}},
         {"core/drawing", {"core/base", "core/image"}},
         {"core/tensors", {"core/base"}},
-        {"core/vit", {"core/base", "core/identity", "core/image", "core/view", "core/mask", "core/feature", "core/tensors"}},
+        {"core/vit",
+         {"core/base", "core/identity", "core/image", "core/view", "core/mask", "core/feature",
+          "core/tensors"}},
         {"cache_server/storage", kCore},
         {"proto/wire", kCore},  // core's types as messages and back: what service and remote share
         {"cache_server/service", CoreAnd({"proto/wire"})},
-        {"cache_server/precompute", CoreAnd({"core/vit", "client"})},
+        {"cache_server/precompute", CoreAnd({"core/vit", "client", "client/flags"})},
         {"cache_server", CoreAnd({"cache_server/storage", "cache_server/service"})},
         {"client/remote", CoreAnd({"proto/wire"})},
         {"client", CoreAnd({"cache_server/storage", "client/remote"})},
         {"client/neighbours", CoreAnd({"client"})},
-        {"client/cli", CoreAnd({"client", "client/neighbours"})},
-        {"trainer/cli", TrainerAnd({"client"})},
+        {"client/flags", CoreAnd({"client"})},
+        {"client/cli", CoreAnd({"client", "client/flags", "client/neighbours"})},
+        {"trainer/cli", TrainerAnd({"client", "client/flags"})},
         {"trainer", CoreAnd({"trainer/cli"})},
     };
     for (const std::string& room : kTrainerRooms) {
-      if (room != "core/vit") (*rooms)[room] = room == "trainer/data" ? TrainerAnd({"client"}) : TrainerAnd({});
+      if (room != "core/vit")
+        (*rooms)[room] = room == "trainer/data" ? TrainerAnd({"client"}) : TrainerAnd({});
     }
     (*rooms)["trainer/run"] = CoreAnd({"core/vit", "trainer/checkpoint"});  // what any kind of run needs knows none
     return rooms;
@@ -103,8 +108,9 @@ const std::vector<LibraryRule>& LibraryRules() {
       {"c10/", tensors},
       {"microhttpd.h", {"cache_server/service"}},
       {"faiss/", {"client/neighbours"}},
-      // Flags exist only where main is; those that every main has stand in client/access_flags.
-      {"CLI/", {"cache_server", "cache_server/precompute", "client", "client/cli", "trainer", "trainer/cli"}},
+      // Flags exist only where main is; those that every main has stand in client/flags.
+      {"CLI/",
+       {"cache_server", "cache_server/precompute", "client/flags", "client/cli", "trainer", "trainer/cli"}},
   };
   return *rules;
 }

@@ -4,7 +4,7 @@
 #include <string>
 #include <tuple>
 
-#include "client/access_flags.h"
+#include "client/flags/access_flags.h"
 
 namespace afterimage::trainer {
 namespace {

@@ -1,4 +1,4 @@
-#include "client/access_flags.h"
+#include "client/flags/access_flags.h"
 
 namespace afterimage {
 
