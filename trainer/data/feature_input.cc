@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -11,7 +10,7 @@
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
-#include "core/view/view.h"
+#include "trainer/data/derived_pixels.h"
 #include "trainer/data/live_teacher_source.h"
 #include "trainer/data/miss_computing_source.h"
 #include "trainer/loss/level_weights.h"
@@ -83,27 +82,6 @@ absl::Status CheckOrigin(const FeatureInputOptions& options) {
       "the two (both with --miss compute, for what the cache lacks)");
 }
 
-// The view of `key` as the record describes it, checked against the digest that is stored with the features.
-absl::Status DerivePixels(const ImageIndex& images, const ViewSpec& spec, const RecordKey& key,
-                          const FeatureBlock& block, std::span<const uint16_t> patches,
-                          std::span<uint8_t> target) {
-  AFTERIMAGE_ASSIGN_OR_RETURN(const RgbImage image, images.ReadImage(key.image));
-  AFTERIMAGE_ASSIGN_OR_RETURN(const View view, MakeView(image, spec, block.geometry()));
-  if (view.digest != block.view_digest()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the view made from ", images.NameOf(key.image), " has digest ", absl::Hex(view.digest),
-                     ", the one that the teacher saw ", absl::Hex(block.view_digest()),
-                     ": decoding or resizing differs here from where the features were computed (view spec ",
-                     spec.ToCanonical().dump(), "); use a set with pixels"));
-  }
-  const std::vector<uint8_t> rows = ToPatchMajor(view.pixels, block.grid());
-  const size_t row_bytes = rows.size() / (size_t{block.grid()} * block.grid());
-  for (size_t i = 0; i < patches.size(); ++i) {
-    std::memcpy(target.data() + i * row_bytes, rows.data() + patches[i] * row_bytes, row_bytes);
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<FeatureInput>> FeatureInput::Open(const FeatureInputOptions& options) {
@@ -170,10 +148,9 @@ absl::Status FeatureInput::ComputeMisses(const FeatureInputOptions& options) {
 
 absl::Status FeatureInput::CheckImages(const std::string& cache) const {
   if (order_.manifest == images_->manifest().digest()) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat("--images has manifest ",
-                                                    images_->manifest().digest().Hex(), ", the set of ",
-                                                    cache, " is read with manifest ", order_.manifest.Hex(),
-                                                    ": give the pictures that it was filled from"));
+  return absl::FailedPreconditionError(absl::StrCat(
+      "--images has manifest ", images_->manifest().digest().Hex(), ", the set of ", cache,
+      " is read with manifest ", order_.manifest.Hex(), ": give the pictures that it was filled from"));
 }
 
 absl::Status FeatureInput::OpenLive(const FeatureInputOptions& options) {
