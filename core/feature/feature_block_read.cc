@@ -242,9 +242,9 @@ absl::Status FeatureBlock::ReadLevelAs(Codec format, uint32_t level, std::span<c
                   [&](const block::PlaneReader& plane, size_t row, size_t i) -> absl::Status {
                     const size_t bad = plane.ReadRowAs(type, row, scratch, target.data() + i * row_bytes);
                     if (bad == width_) return absl::OkStatus();
-                    return absl::FailedPreconditionError(absl::StrCat("level ", level, ", row ", row, ", channel ", bad,
-                                                              ": ", scratch[bad], " is beyond the range of ",
-                                                              CodecName(format)));
+                    return absl::FailedPreconditionError(
+                        absl::StrCat("level ", level, ", row ", row, ", channel ", bad, ": ", scratch[bad],
+                                     " is beyond the range of ", CodecName(format)));
                   });
 }
 

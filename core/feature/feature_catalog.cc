@@ -110,8 +110,8 @@ absl::StatusOr<std::shared_ptr<const FeatureProfile>> ProfileOfSet(FeatureCatalo
   const SetSpec& set = description.set;
   if (set.profile_digest.IsZero()) return nullptr;
   const auto refuse = [&](const auto&... why) {
-    return absl::FailedPreconditionError(absl::StrCat("set ", set.Id().Hex(), " has profile ",
-                                                      set.profile_digest.Hex(), ": ", why...));
+    return absl::FailedPreconditionError(
+        absl::StrCat("set ", set.Id().Hex(), " has profile ", set.profile_digest.Hex(), ": ", why...));
   };
   absl::StatusOr<std::shared_ptr<const FeatureProfile>> profile = catalog.GetProfile(set.profile_digest);
   if (absl::IsNotFound(profile.status())) return refuse(profile.status().message());

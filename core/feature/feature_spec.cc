@@ -126,8 +126,8 @@ absl::StatusOr<SetSpec> ParseSetSpec(const Json& json) {
   const auto pixels = json.find("pixels");
   if (json.at("version") == kPackedSetSpecVersion) {
     if (pixels == json.end() || *pixels != "packed") {
-      return absl::InvalidArgumentError(
-          absl::StrCat("\"pixels\" is missing or not \"packed\", as version ", kPackedSetSpecVersion, " has it"));
+      return absl::InvalidArgumentError(absl::StrCat("\"pixels\" is missing or not \"packed\", as version ",
+                                                     kPackedSetSpecVersion, " has it"));
     }
     spec.pixel_coding = PixelCoding::kPacked;
     return spec;
@@ -266,8 +266,8 @@ absl::StatusOr<SetSpec> SetSpec::FromCanonical(const Json& json) {
   if (!version.ok()) return WithContext(version.status(), "set spec");
   if (*version != kSetSpecVersion && *version != kPackedSetSpecVersion) {
     return absl::FailedPreconditionError(absl::StrCat("set spec: the set spec has version ", *version,
-                                                      ", this program reads versions ", kSetSpecVersion, " and ",
-                                                      kPackedSetSpecVersion));
+                                                      ", this program reads versions ", kSetSpecVersion,
+                                                      " and ", kPackedSetSpecVersion));
   }
   absl::StatusOr<SetSpec> spec = ParseSetSpec(json);
   if (!spec.ok()) return WithContext(spec.status(), "set spec");

@@ -20,8 +20,9 @@ float Scaled(const I8xChannels& channels, size_t channel, float value) {
 
 bool IsException(float scaled) { return !(std::abs(scaled) < kRange); }
 
-// Everything is there twice, for any processor and for AVX2: the same operations on each value, and so the same
-// bits. Adding kMagic and taking it away rounds to an integer, ties to even: a float this large has no fraction.
+// Everything is there twice, for any processor and for AVX2: the same operations on each value, and so the
+// same bits. Adding kMagic and taking it away rounds to an integer, ties to even: a float this large has no
+// fraction.
 constexpr float kMagic = 0x1.8p23f;
 
 // From channel `begin` on. Returns the number of exceptions.
@@ -72,7 +73,8 @@ __attribute__((target("avx2"))) inline __m256i EncodeEight(const float* values, 
   const __m256 magic = _mm256_set1_ps(kMagic);
   const __m256 scaled = _mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(values), _mm256_loadu_ps(mean)),
                                       _mm256_loadu_ps(inverse_step));
-  const __m256 fits = _mm256_cmp_ps(_mm256_and_ps(scaled, magnitude_bits), _mm256_set1_ps(kRange), _CMP_LT_OQ);
+  const __m256 fits =
+      _mm256_cmp_ps(_mm256_and_ps(scaled, magnitude_bits), _mm256_set1_ps(kRange), _CMP_LT_OQ);
   exceptions = ~_mm256_movemask_ps(fits) & 0xff;
   return _mm256_cvttps_epi32(_mm256_sub_ps(_mm256_add_ps(_mm256_and_ps(scaled, fits), magic), magic));
 }

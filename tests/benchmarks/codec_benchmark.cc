@@ -37,8 +37,8 @@ double SecondsOf(const std::function<void()>& work) {
 }
 
 // `work` and memcpy of as many values as fp16, in turn; GB/s are of those fp16 bytes.
-void Compare(const char* what, int rounds, size_t num_values,
-             const std::function<void()>& copy, const std::function<void()>& work) {
+void Compare(const char* what, int rounds, size_t num_values, const std::function<void()>& copy,
+             const std::function<void()>& work) {
   copy();
   work();
   std::vector<double> of_work, of_copy;
@@ -110,7 +110,9 @@ void WriteActivations(const std::string& path, int count, int num_massive) {
     }
   }
   std::map<std::string, TensorView> tensors;
-  for (const auto& [name, all] : values) tensors[name] = {TensorType::kF32, shape, ByteSpan(reinterpret_cast<const uint8_t*>(all.data()), 4 * all.size())};
+  for (const auto& [name, all] : values)
+    tensors[name] = {TensorType::kF32, shape,
+                     ByteSpan(reinterpret_cast<const uint8_t*>(all.data()), 4 * all.size())};
   benchmarks::Require(WriteSafetensors(path, tensors, {}));
 }
 

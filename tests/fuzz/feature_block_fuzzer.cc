@@ -66,9 +66,9 @@ void ReadEverything(const FeatureBlock& block, const PinnedBytes& bytes, const F
   for (const uint32_t level : block.levels()) DecodeAsADevice(block, level, profile);
   std::vector<uint16_t> mask = {0};
   if (block.num_masks() > 0) mask = block.Mask(block.num_masks() - 1).value_or(mask);
-  for (const Selection::Encoding encoding : {Selection::Encoding::kStored, Selection::Encoding::kF32,
-                                             Selection::Encoding::kF16, Selection::Encoding::kBf16,
-                                             Selection::Encoding::kI8x, Selection::Encoding::kI4x}) {
+  for (const Selection::Encoding encoding :
+       {Selection::Encoding::kStored, Selection::Encoding::kF32, Selection::Encoding::kF16,
+        Selection::Encoding::kBf16, Selection::Encoding::kI8x, Selection::Encoding::kI4x}) {
     const absl::StatusOr<PinnedBytes> part = SelectFromBlock(
         block, bytes,
         {.tokens = Selection::Tokens::kMask, .pixels = block.has_pixels(), .encoding = encoding}, mask);

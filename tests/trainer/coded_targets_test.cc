@@ -1,10 +1,11 @@
 // Targets that travel coded and are decoded by the CPU build of the kernel, against those that the feed
 // decodes.
+#include <ATen/ATen.h>
+
 #include <bit>
 #include <string>
 #include <vector>
 
-#include <ATen/ATen.h>
 #include "core/feature/image_index.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -10,6 +10,7 @@
 #include "core/feature/feature_block_layout.h"
 #include "core/feature/half.h"
 #include "gmock/gmock.h"
+#include "tests/core/feature/coded_record.h"
 #include "tests/core/feature/golden_bytes.h"
 #include "tests/core/feature/golden_record.h"
 #include "tests/testing/status_matchers.h"
@@ -22,47 +23,10 @@ using ::afterimage::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 namespace golden = ::afterimage::testing::golden;
-
-constexpr size_t kWidth = 24;  // more than the wide channels
-
-const FeatureProfile& profile() {
-  static const FeatureProfile made = [] {
-    ProfileContent content{.width = kWidth, .num_records = 3, .num_rows = 15};
-    for (size_t i = 0; i < 32; ++i) content.feature_id.bytes[i] = static_cast<uint8_t>(i);
-    LevelProfile& level = content.levels.emplace_back();
-    level.level = 3;
-    for (size_t c = 0; c < kWidth; ++c) {
-      level.mean.push_back(static_cast<float>(c % 5) * 0.25f - 0.5f);
-      level.sigma.push_back(static_cast<float>(c * 7 % 24 + 1) / 32);
-    }
-    return FeatureProfile::Create(content).value();
-  }();
-  return made;
-}
-
-// One value far out.
-FeatureRecord Record() {
-  FeatureRecord record = GoldenRecord();
-  record.pixels.clear();
-  LevelFeatures& level = record.levels[0];
-  level.width = kWidth;
-  level.values.clear();
-  const LevelProfile& channels = profile().content().levels[0];
-  for (size_t i = 0; i < 5 * kWidth; ++i) {
-    const float sigmas = static_cast<float>(static_cast<int>(i * 37 % 101) - 50) / 16;
-    level.values.push_back(channels.mean[i % kWidth] + sigmas * channels.sigma[i % kWidth]);
-  }
-  level.values[4 * kWidth + 5] = 30.5f;
-  return record;
-}
-
-float Bound(Codec codec) {
-  if (codec == Codec::kF32) return 0;
-  if (RowCodec(codec) == Codec::kF16 && !IsEzq(codec)) return 1e-3f;
-  if (RowCodec(codec) == Codec::kBf16) return 1.0f / 256 * 4;
-  if (IsEzq(codec)) return kEzqLargestError;
-  return codec == Codec::kI8x ? kI8xLargestError : kPackedLargestError;
-}
+using testing::Bound;
+using testing::kWidth;
+using testing::profile;
+using testing::Record;
 
 TEST(FeatureBlockCodecsTest, BytesArePackedAsTheFormatSays) {
   for (const auto& [codec, bytes] :
@@ -173,79 +137,6 @@ TEST(FeatureBlockCodecsTest, WhatIsDecodedIsWithinTheBoundAndEncodesToTheSameByt
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::string again, EncodeFeatureBlock(record, codec, &profile()));
     EXPECT_EQ(again, bytes);
   }
-}
-
-constexpr Selection::Encoding kWithProfile[] = {Selection::Encoding::kI8x, Selection::Encoding::kI6x,
-                                                Selection::Encoding::kI5x, Selection::Encoding::kI4x};
-
-// What travels is what the other codec would have stored of what is stored; the bounds of both add up.
-TEST(FeatureBlockCodecsTest, EveryCodecTravelsInAnEncodingWithAProfile) {
-  const std::vector<float> exact = Record().levels[0].values;
-  for (const Codec codec : kAllCodecs) {
-    const PinnedBytes stored =
-        PinnedBytes::FromString(EncodeFeatureBlock(Record(), codec, &profile()).value());
-    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block, FeatureBlock::Parse(stored.bytes, &profile()));
-    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureRecord decoded, block.ToRecord());
-    for (const Selection::Encoding encoding : kWithProfile) {
-      SCOPED_TRACE(CodecName(codec) + " as " + EncodingName(encoding));
-      const Selection selection = {.pixels = false, .encoding = encoding};
-      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const PinnedBytes cut, SelectFromBlock(block, stored, selection, {}));
-      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock part, FeatureBlock::Parse(cut.bytes, &profile()));
-      EXPECT_EQ(part.codec(), CodecOf(encoding));
-      EXPECT_EQ(part.profile_digest(), profile().digest());
-      EXPECT_EQ(part.record_digest(), block.record_digest());
-      AFTERIMAGE_ASSERT_OK(part.VerifyAll());
-      std::vector<float> values(5 * kWidth);
-      AFTERIMAGE_ASSERT_OK(part.ReadLevel(3, {}, values));
-      for (size_t i = 0; i < values.size(); ++i)
-        EXPECT_LE(std::abs(values[i] - exact[i]), Bound(codec) + Bound(part.codec())) << i;
-      EXPECT_EQ(values[4 * kWidth + 5], 30.5f);  // an exception of both
-      const std::string again = EncodeFeatureBlock(decoded, part.codec(), &profile()).value();
-      const FeatureBlock expected = FeatureBlock::Parse(AsBytes(again), &profile()).value();
-      EXPECT_EQ(values, expected.ToRecord()->levels[0].values);
-      // The rows of a mask are the same ones.
-      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(
-          const PinnedBytes of_mask,
-          SelectFromBlock(block, stored,
-                          {.tokens = Selection::Tokens::kMask, .pixels = false, .encoding = encoding},
-                          std::vector<uint16_t>{3, 1, 2, 0}));
-      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock rows,
-                                      FeatureBlock::Parse(of_mask.bytes, &profile()));
-      std::vector<float> last(kWidth);
-      AFTERIMAGE_ASSERT_OK(rows.ReadLevel(3, std::vector<uint16_t>{1}, last));
-      EXPECT_TRUE(std::equal(last.begin(), last.end(), values.end() - kWidth));
-    }
-  }
-}
-
-TEST(FeatureBlockCodecsTest, AnEncodingWithAProfileNeedsOne) {
-  const PinnedBytes stored = PinnedBytes::FromString(EncodeFeatureBlock(Record(), Codec::kF16).value());
-  const Selection selection = {.pixels = false, .encoding = Selection::Encoding::kI8x};
-  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block, FeatureBlock::Parse(stored.bytes));
-  EXPECT_THAT(SelectFromBlock(block, stored, selection, {}),
-              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("i8x needs a profile")));
-  ProfileContent content{.width = kWidth, .num_records = 1, .num_rows = 1};
-  content.levels.push_back({4, std::vector<float>(kWidth, 0.0f), std::vector<float>(kWidth, 1.0f)});
-  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureProfile other, FeatureProfile::Create(content));
-  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock with_other, FeatureBlock::Parse(stored.bytes, &other));
-  EXPECT_THAT(SelectFromBlock(with_other, stored, selection, {}),
-              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("no level 3")));
-  FeatureRecord far = Record();
-  far.levels[0].values[7] = 300;
-  const PinnedBytes beyond = PinnedBytes::FromString(EncodeFeatureBlock(far, Codec::kF16).value());
-  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock of_far, FeatureBlock::Parse(beyond.bytes, &profile()));
-  EXPECT_THAT(SelectFromBlock(of_far, beyond, selection, {}),
-              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("300 is beyond the range of i8x")));
-}
-
-TEST(FeatureBlockCodecsTest, EncodingsHaveTheNamesOfTheirCodecs) {
-  EXPECT_EQ(EncodingNames().size(), 8u);
-  for (const std::string& name : EncodingNames()) {
-    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const Selection::Encoding encoding, ParseEncoding(name));
-    EXPECT_EQ(EncodingName(encoding), name);
-  }
-  EXPECT_THAT(ParseEncoding("ezq4"),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("stored, f32, f16, bf16, i8x")));
 }
 
 // Also in the encoding of rows that a codec with whole planes has.

@@ -180,7 +180,8 @@ TEST(FeatureSpecTest, PackedPixelsAreVersionTwoOfTheSetSpec) {
   for (const char* const pixels : {"true", "\"raw\""}) {
     std::string other = text;
     other.replace(other.find("\"packed\""), 8, pixels);
-    EXPECT_THAT(SetDescription::Parse(other), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("packed")));
+    EXPECT_THAT(SetDescription::Parse(other),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("packed")));
   }
 }
 
