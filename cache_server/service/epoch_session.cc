@@ -150,8 +150,10 @@ void EpochSession::TakeFrames() {
       waiting_.push_back(*std::move(*frame));
     }
     const bool is_last = ended_;
+    // The writer waits for the first frame, and then for enough of them.
+    const bool wakes_writer = waiting_.size() == 1 || HasEnough();
     lock.unlock();  // or the writer would wake only to wait for the lock
-    changed_.notify_all();
+    if (wakes_writer) changed_.notify_all();
     if (is_last) return;
   }
 }
@@ -208,16 +210,17 @@ bool EpochSession::NextMessage(MessageBuilder& message, Content& content, absl::
   return true;
 }
 
-StallTimes EpochSession::WaitForFrames(std::unique_lock<std::mutex>& lock) {
+bool EpochSession::HasEnough() const {
   // Without credit no more come before these are sent.
-  const auto is_enough = [&] {
-    return ended_ || waiting_bytes_ >= kWantedMessageBytes ||
-           (!waiting_.empty() && outstanding_bytes_ >= credit_bytes_);
-  };
-  if (is_enough()) return {};
+  return ended_ || waiting_bytes_ >= kWantedMessageBytes ||
+         (!waiting_.empty() && outstanding_bytes_ >= credit_bytes_);
+}
+
+StallTimes EpochSession::WaitForFrames(std::unique_lock<std::mutex>& lock) {
+  if (HasEnough()) return {};
   idle_.Begin(absl::Now());
   changed_.wait(lock, [&] { return ended_ || !waiting_.empty(); });
-  if (!is_enough()) changed_.wait_for(lock, kLinger, is_enough);
+  if (!HasEnough()) changed_.wait_for(lock, kLinger, [&] { return HasEnough(); });
   const Stall idle = idle_.End(absl::Now(), StallPart::kQueue);
   const StallTimes times = idle.rows().empty() ? StallTimes() : idle.rows().front();
   CountIdle(times);

@@ -53,6 +53,8 @@ class EpochSession {
   };
   // Blocks for frames to write; false at the end, with `status` why.
   bool NextMessage(MessageBuilder& message, Content& content, absl::Status& status);
+  // Whether a message should go out now; with mutex_ held.
+  bool HasEnough() const;
   // Waits for frames, with mutex_ held; returns why there were none.
   StallTimes WaitForFrames(std::unique_lock<std::mutex>& lock);
   void CountIdle(const StallTimes& idle);

@@ -127,7 +127,7 @@ absl::Status Contribution::ForEachRecord(
   for (const SstFile& file : files) {
     rocksdb::SstFileReader reader(SetDatabaseOptions(/*direct_reads=*/false));
     AFTERIMAGE_RETURN_IF_ERROR(FromRocksDb(reader.Open(file.path.string()), file.path.string()));
-    const std::unique_ptr<rocksdb::Iterator> entry(reader.NewIterator(RecordReadOptions()));
+    const std::unique_ptr<rocksdb::Iterator> entry(reader.NewIterator(RecordReadOptions(/*verify_checksums=*/true)));
     for (entry->SeekToFirst(); entry->Valid(); entry->Next()) {
       const std::optional<RecordKey> key = ParseRecordStoreKey({entry->key().data(), entry->key().size()});
       if (!key.has_value()) continue;

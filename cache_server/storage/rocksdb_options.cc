@@ -3,7 +3,9 @@
 #include <memory>
 #include <utility>
 
+#include "cache_server/storage/block_checks.h"
 #include "cache_server/storage/xxh3_file_checksum.h"
+#include "rocksdb/cache.h"
 #include "rocksdb/filter_policy.h"
 #include "rocksdb/flush_block_policy.h"
 #include "rocksdb/table.h"
@@ -40,10 +42,11 @@ rocksdb::Options SetDatabaseOptions(bool direct_reads) {
   table.flush_block_policy_factory = std::make_shared<BlockPerKeyFactory>();
   constexpr double kBloomBitsPerKey = 10;
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(kBloomBitsPerKey));
-  table.no_block_cache = true;
+  table.block_cache = rocksdb::NewLRUCache(/*capacity=*/0);
   table.cache_index_and_filter_blocks = false;
 
   rocksdb::Options options;
+  options.env = BlockCheckingEnv();
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   options.compression = rocksdb::kNoCompression;
   options.bottommost_compression = rocksdb::kDisableCompressionOption;
@@ -64,10 +67,9 @@ rocksdb::Options SetDatabaseOptions(bool direct_reads) {
   return options;
 }
 
-rocksdb::ReadOptions RecordReadOptions() {
+rocksdb::ReadOptions RecordReadOptions(bool verify_checksums) {
   rocksdb::ReadOptions options;
-  options.verify_checksums = true;
-  options.fill_cache = false;
+  options.verify_checksums = verify_checksums;
   return options;
 }
 

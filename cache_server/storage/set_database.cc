@@ -7,6 +7,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "cache_server/storage/block_checks.h"
 #include "cache_server/storage/rocksdb_options.h"
 #include "cache_server/storage/rocksdb_status.h"
 #include "cache_server/storage/xxh3_file_checksum.h"
@@ -58,8 +59,8 @@ absl::Status OpenError(const rocksdb::Status& status, const SetFolder& folder) {
 
 }  // namespace
 
-SetDatabase::SetDatabase(const SetFolder& folder, std::unique_ptr<FileLock> lock)
-    : folder_(folder), lock_(std::move(lock)) {}
+SetDatabase::SetDatabase(const SetFolder& folder, std::unique_ptr<FileLock> lock, bool direct_reads)
+    : folder_(folder), lock_(std::move(lock)), direct_reads_(direct_reads) {}
 
 SetDatabase::~SetDatabase() {
   if (db_ != nullptr) db_->Close().PermitUncheckedError();
@@ -73,7 +74,7 @@ SetDatabase::~SetDatabase() {
 absl::StatusOr<std::shared_ptr<SetDatabase>> SetDatabase::OpenPrimary(const SetFolder& folder,
                                                                       std::unique_ptr<FileLock> lock,
                                                                       bool direct_reads) {
-  std::shared_ptr<SetDatabase> database(new SetDatabase(folder, std::move(lock)));
+  std::shared_ptr<SetDatabase> database(new SetDatabase(folder, std::move(lock), direct_reads));
   rocksdb::Options options = SetDatabaseOptions(direct_reads);
   options.create_if_missing = true;
   rocksdb::DB* db = nullptr;
@@ -89,7 +90,7 @@ absl::StatusOr<std::shared_ptr<SetDatabase>> SetDatabase::OpenFollower(const Set
   if (!fs::exists(folder.database() / "CURRENT", error)) {
     return absl::NotFoundError(absl::StrCat("set ", folder.id().Hex(), " has no database yet"));
   }
-  std::shared_ptr<SetDatabase> database(new SetDatabase(folder, nullptr));
+  std::shared_ptr<SetDatabase> database(new SetDatabase(folder, nullptr, direct_reads));
   AFTERIMAGE_ASSIGN_OR_RETURN(database->private_folder_, MakePrivateFolder());
   rocksdb::Options options = SetDatabaseOptions(direct_reads);
   options.info_log = std::make_shared<SilentLogger>();
@@ -98,11 +99,11 @@ absl::StatusOr<std::shared_ptr<SetDatabase>> SetDatabase::OpenFollower(const Set
                                                               database->private_folder_.string(), &db);
   if (!status.ok()) return OpenError(status, folder);
   database->db_.reset(db);
-  AFTERIMAGE_RETURN_IF_ERROR(database->CheckComplete(direct_reads));
+  AFTERIMAGE_RETURN_IF_ERROR(database->CheckComplete());
   return database;
 }
 
-absl::Status SetDatabase::CheckComplete(bool direct_reads) {
+absl::Status SetDatabase::CheckComplete() {
   // A follower falls back in silence to the newest state whose files it can open. A table file that it does
   // not use is either being ingested right now or damaged: opening strictly tells which.
   std::error_code error;
@@ -112,7 +113,7 @@ absl::Status SetDatabase::CheckComplete(bool direct_reads) {
     if (entry->path().extension() == ".sst") ++num_files_on_disk;
   }
   if (num_files_on_disk <= TableFiles().size()) return absl::OkStatus();
-  rocksdb::Options options = SetDatabaseOptions(direct_reads);
+  rocksdb::Options options = SetDatabaseOptions(direct_reads_);
   options.info_log = std::make_shared<SilentLogger>();
   rocksdb::DB* strict = nullptr;
   const rocksdb::Status status = rocksdb::DB::OpenForReadOnly(options, folder_.database().string(), &strict);
@@ -122,8 +123,19 @@ absl::Status SetDatabase::CheckComplete(bool direct_reads) {
 
 absl::StatusOr<std::optional<PinnedBytes>> SetDatabase::Get(absl::string_view store_key) {
   auto value = std::make_shared<PinnedValue>();
-  const rocksdb::Status status =
-      db_->Get(RecordReadOptions(), db_->DefaultColumnFamily(), AsSlice(store_key), &value->slice);
+  const auto get = [&](bool verify_checksums) {
+    return db_->Get(RecordReadOptions(verify_checksums), db_->DefaultColumnFamily(), AsSlice(store_key),
+                    &value->slice);
+  };
+  rocksdb::Status status;
+  if (!direct_reads_) {
+    const CheckBlocks checks;
+    status = get(/*verify_checksums=*/false);
+  }
+  if (direct_reads_ || status.IsCorruption()) {
+    value->slice.Reset();
+    status = get(/*verify_checksums=*/true);
+  }
   if (status.IsNotFound()) return std::optional<PinnedBytes>();
   if (!status.ok()) return FromRocksDb(status, folder_.database().string());
   value->database = shared_from_this();

@@ -70,12 +70,13 @@ class SetDatabase : public std::enable_shared_from_this<SetDatabase> {
   absl::StatusOr<uint64_t> CompactionBytesWritten();
 
  private:
-  SetDatabase(const SetFolder& folder, std::unique_ptr<FileLock> lock);
-  absl::Status CheckComplete(bool direct_reads);
+  SetDatabase(const SetFolder& folder, std::unique_ptr<FileLock> lock, bool direct_reads);
+  absl::Status CheckComplete();
 
   // Order matters: the database closes before its lock is freed.
   const SetFolder folder_;
   const std::unique_ptr<FileLock> lock_;
+  const bool direct_reads_;
   std::filesystem::path private_folder_;  // of a follower
   std::unique_ptr<rocksdb::DB> db_;
 };

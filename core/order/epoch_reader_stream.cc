@@ -13,6 +13,11 @@ namespace {
 // Small records are read several at a time, so that a call's cost is shared; large ones singly, so that all threads have work.
 constexpr uint64_t kRunBytes = 256 << 10;
 constexpr uint64_t kMaxRun = 16;
+// Reading stops when window, credit or slots are used up, and goes on when this part of them is free.
+constexpr uint64_t kRoomPart = 8;
+// Reading begins so far ahead: what is still in the processor's caches when Next returns it costs half as much
+// to copy. When Next has taken all of a full window before more was read, the window doubles, up to the credit.
+constexpr uint64_t kFirstWindowBytes = 4 << 20;
 
 }  // namespace
 
@@ -22,7 +27,9 @@ EpochReaderStream::EpochReaderStream(OpenedEpoch epoch, const EpochReader::Optio
       largest_frame_bytes_(LargestFrameBytes(epoch_.store->description(), epoch_.request.selection)),
       max_run_(std::clamp<uint64_t>(kRunBytes / largest_frame_bytes_, 1, kMaxRun)),
       max_slots_(std::max<uint64_t>(options.max_slots, 1)),
-      now_(options.now) {
+      now_(options.now),
+      window_bytes_(std::max<uint64_t>(kFirstWindowBytes, 2 * std::max(options.num_threads, 1) * largest_frame_bytes_)),
+      window_end_(num_frames_) {
   const uint64_t num_threads = std::min<uint64_t>(std::max(options.num_threads, 1), num_frames_);
   threads_.reserve(num_threads);
   for (uint64_t i = 0; i < num_threads; ++i) threads_.emplace_back([this] { ReadInBackground(); });
@@ -54,18 +61,20 @@ absl::StatusOr<std::optional<EpochFrame>> EpochReaderStream::Next() {
   ++delivered_;
   ring_bytes_ -= slot.frame.CostBytes();
   consumer_bytes_ += slot.frame.CostBytes();
-  claimable_.notify_one();
+  WakeReaders();
   return std::optional<EpochFrame>(std::move(slot.frame));
 }
 
 StallTimes EpochReaderStream::WaitForFrame(std::unique_lock<std::mutex>& lock) {
   const auto is_over = [&] { return cancelled_ || (!ring_.empty() && ring_.front().ready); };
   if (is_over()) return {};
+  if (delivered_ == window_end_)
+    window_bytes_ = std::min(2 * window_bytes_, std::max(window_bytes_, epoch_.request.credit_bytes));
   const absl::Time begin = now_();
   read_begins_ = claimed_ > delivered_ ? begin : absl::InfiniteFuture();
   read_ends_ = absl::InfiniteFuture();
   consumer_waits_ = true;
-  if (claimed_ == delivered_) claimable_.notify_all();  // the slot may be claimed without credit now
+  WakeReaders();  // the slot may be claimed without credit now
   next_ready_.wait(lock, is_over);
   consumer_waits_ = false;
   const absl::Time end = now_();
@@ -79,7 +88,7 @@ StallTimes EpochReaderStream::WaitForFrame(std::unique_lock<std::mutex>& lock) {
 void EpochReaderStream::ReturnCredit(uint64_t bytes) {
   std::lock_guard lock(mutex_);
   consumer_bytes_ -= std::min(bytes, consumer_bytes_);
-  claimable_.notify_all();
+  WakeReaders();
 }
 
 void EpochReaderStream::Cancel() {
@@ -95,7 +104,9 @@ void EpochReaderStream::ReadInBackground() {
 
 std::optional<EpochReaderStream::Run> EpochReaderStream::Claim() {
   std::unique_lock lock(mutex_);
-  claimable_.wait(lock, [&] { return cancelled_ || claimed_ == num_frames_ || ClaimableSlots() > 0; });
+  ++num_sleeping_;
+  claimable_.wait(lock, [&] { return cancelled_ || claimed_ == num_frames_ || MayClaim(); });
+  --num_sleeping_;
   if (cancelled_ || claimed_ == num_frames_) return std::nullopt;
   const Run run{claimed_, claimed_ + ClaimableSlots()};
   if (consumer_waits_ && run.begin == delivered_) read_begins_ = now_();
@@ -106,12 +117,37 @@ std::optional<EpochReaderStream::Run> EpochReaderStream::Claim() {
   return run;
 }
 
-uint64_t EpochReaderStream::ClaimableSlots() const {
+uint64_t EpochReaderStream::AffordableSlots() const {
   const uint64_t credit_bytes = epoch_.request.credit_bytes;
   const uint64_t used_bytes = ring_bytes_ + consumer_bytes_;
-  uint64_t affordable = used_bytes >= credit_bytes ? 0 : (credit_bytes - used_bytes) / largest_frame_bytes_;
-  if (affordable == 0 && consumer_waits_ && claimed_ == delivered_) affordable = 1;
-  return std::min({affordable, max_run_, num_frames_ - claimed_, max_slots_ - std::min<uint64_t>(ring_.size(), max_slots_)});
+  const uint64_t affordable =
+      used_bytes >= credit_bytes ? 0 : (credit_bytes - used_bytes) / largest_frame_bytes_;
+  return affordable == 0 && consumer_waits_ && claimed_ == delivered_ ? 1 : affordable;
+}
+
+uint64_t EpochReaderStream::FreeSlots() const {
+  const uint64_t window =
+      ring_bytes_ >= window_bytes_ ? 0 : (window_bytes_ - ring_bytes_) / largest_frame_bytes_;
+  return std::min({AffordableSlots(), window, max_slots_ - std::min<uint64_t>(ring_.size(), max_slots_)});
+}
+
+bool EpochReaderStream::MayClaim() {
+  const uint64_t num_free = FreeSlots();
+  if (num_free == 0) {
+    is_full_ = true;
+    if (AffordableSlots() > 0) window_end_ = claimed_;
+    return false;
+  }
+  if (is_full_ && claimed_ != delivered_) {
+    const uint64_t num_bytes = std::min(window_bytes_, epoch_.request.credit_bytes);
+    if (num_free < std::min(num_bytes / largest_frame_bytes_, max_slots_) / kRoomPart) return false;
+  }
+  is_full_ = false;
+  return true;
+}
+
+void EpochReaderStream::WakeReaders() {
+  if (num_sleeping_ > 0 && MayClaim()) claimable_.notify_all();
 }
 
 void EpochReaderStream::ReadRun(const Run& run) {
@@ -148,7 +184,7 @@ bool EpochReaderStream::FillSlot(uint64_t index, absl::Status status, EpochFrame
     if (consumer_waits_) read_ends_ = now_();
     next_ready_.notify_one();
   }
-  claimable_.notify_one();  // the frame may be smaller than what was reserved
+  WakeReaders();  // the frame may be smaller than what was reserved
   return true;
 }
 

@@ -1,6 +1,7 @@
 // One epoch being read by a pool of threads into an ordered ring.
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -43,7 +44,14 @@ class EpochReaderStream : public EpochStream {
   void ReadInBackground();
   // Waits until slots may be claimed; empty when there is nothing more to read.
   std::optional<Run> Claim();
-  uint64_t ClaimableSlots() const;  // with mutex_ held
+  // All with mutex_ held: as far as the credit goes; and window and ring; what one thread may take of them.
+  uint64_t AffordableSlots() const;
+  uint64_t FreeSlots() const;
+  uint64_t ClaimableSlots() const { return std::min({FreeSlots(), max_run_, num_frames_ - claimed_}); }
+  // Whether a thread should claim now. One that found no room sleeps until there is room for several frames,
+  // lest it be woken for each. With mutex_ held.
+  bool MayClaim();
+  void WakeReaders();  // those that sleep, if they may claim; with mutex_ held
   void ReadRun(const Run& run);
   // Waits until the next frame is ready, or the stream cancelled. With mutex_ held.
   StallTimes WaitForFrame(std::unique_lock<std::mutex>& lock);
@@ -65,6 +73,10 @@ class EpochReaderStream : public EpochStream {
   uint64_t delivered_ = 0;
   uint64_t ring_bytes_ = 0;          // reserved or read, not yet delivered
   uint64_t consumer_bytes_ = 0;      // delivered, credit not yet returned
+  uint64_t num_sleeping_ = 0;        // threads inside Claim
+  bool is_full_ = false;             // a thread found no room, and there has not been enough since
+  uint64_t window_bytes_;            // that ring_bytes_ stays below: how far reading runs ahead of Next
+  uint64_t window_end_;              // slots that had been claimed when the window was last full
   bool consumer_waits_ = false;      // inside Next
   absl::Time read_begins_;           // of the frame that it waits for
   absl::Time read_ends_;

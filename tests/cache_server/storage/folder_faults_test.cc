@@ -99,6 +99,38 @@ TEST_F(FolderFaultsTest, AFlippedBitIsNamedTheRestIsServedAndRepairGivesItBack) 
   EXPECT_EQ(sets[0].num_records, WholeSet(manifest_, 2).ok);  // a repaired record counts once
 }
 
+TEST_F(FolderFaultsTest, NoByteOfATableCanChangeWhatARecordSaysOrThatItIsThere) {
+  AFTERIMAGE_ASSERT_OK(Fill(path_, description_, 1));
+  const RecordKey key = DecodableKey(20, 0);
+  const std::string block = MakeSyntheticBlock(description_, key);
+  const testing::PlaceOnDisk place = testing::FindOnDisk(SetFolder(path_, id_).database(), block);
+  ASSERT_FALSE(place.file.empty());
+  // RocksDB puts lengths and key before the value, an index of the block and a checksum behind it.
+  constexpr size_t kAround = 40;
+  ASSERT_GE(place.offset, kAround);
+  size_t num_damaged = 0;
+  for (size_t at = place.offset - kAround; at < place.offset + block.size() + kAround;) {
+    std::fstream file(place.file, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(static_cast<std::streamoff>(at));
+    const char byte = static_cast<char>(file.get());
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put(static_cast<char>(byte ^ 0x01)).flush();
+    {
+      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto catalog, FolderCatalog::Open(path_));
+      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedSet set, catalog->OpenSet(id_, OpenMode::kRead));
+      const absl::StatusOr<PinnedBytes> read = ReadOne(*set.store, key);
+      const std::string found = read.ok() ? std::string(read->bytes.begin(), read->bytes.end()) : "";
+      EXPECT_TRUE(absl::IsDataLoss(read.status()) || found == block) << "byte " << at << ": " << read.status();
+      num_damaged += !read.ok();
+    }
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put(byte).flush();
+    const bool in_value = at >= place.offset && at < place.offset + block.size();
+    at += in_value ? 29 : 1;
+  }
+  EXPECT_GT(num_damaged, block.size() / 29);  // every one within the value, and its key
+}
+
 TEST_F(FolderFaultsTest, TheFirstRecordOfAFileCanBeRepairedToo) {
   const SetDescription description =
       MakeSyntheticDescription({.layout = {.num_shards = 1, .seeds_per_unit = 1}});

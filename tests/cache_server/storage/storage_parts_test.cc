@@ -2,15 +2,22 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "cache_server/storage/block_checks.h"
 #include "cache_server/storage/damage_list.h"
 #include "cache_server/storage/file_lock.h"
 #include "cache_server/storage/record_spool.h"
+#include "cache_server/storage/rocksdb_options.h"
 #include "cache_server/storage/rocksdb_status.h"
 #include "cache_server/storage/unit_marker.h"
 #include "cache_server/storage/xxh3_file_checksum.h"
 #include "core/base/files.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "rocksdb/cache.h"
+#include "rocksdb/db.h"
+#include "rocksdb/sst_file_reader.h"
+#include "rocksdb/sst_file_writer.h"
+#include "rocksdb/table.h"
 #include "tests/cache_server/storage/cache_fixture.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temporary_folder.h"
@@ -154,6 +161,66 @@ TEST(RocksDbStatusTest, ConvertsWhatCallersActOn) {
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("read: ")));
   EXPECT_THAT(FromRocksDb(rocksdb::Status::InvalidArgument("x"), "read"),
               StatusIs(absl::StatusCode::kInternal, HasSubstr("x")));
+}
+
+TEST(RocksDbOptionsTest, ValuesAreHandedOutWhereRocksDbReadThem) {
+  const TemporaryFolder folder;
+  rocksdb::Options options = SetDatabaseOptions(/*direct_reads=*/false);
+  options.create_if_missing = true;
+  const std::string value(100'000, 'v');
+  rocksdb::SstFileWriter writer(rocksdb::EnvOptions(), options);
+  ASSERT_TRUE(writer.Open(folder / "unit.sst").ok());
+  ASSERT_TRUE(writer.Put("key", value).ok());
+  ASSERT_TRUE(writer.Finish().ok());
+  rocksdb::DB* opened = nullptr;
+  ASSERT_TRUE(rocksdb::DB::Open(options, folder / "db", &opened).ok());
+  const std::unique_ptr<rocksdb::DB> db(opened);
+  const auto cache = options.table_factory->GetOptions<rocksdb::BlockBasedTableOptions>()->block_cache;
+  ASSERT_TRUE(db->IngestExternalFile({folder / "unit.sst"}, {}).ok());
+  for (const bool verify_checksums : {true, false}) {
+    rocksdb::PinnableSlice slice;
+    ASSERT_TRUE(
+        db->Get(RecordReadOptions(verify_checksums), db->DefaultColumnFamily(), "key", &slice).ok());
+    EXPECT_TRUE(slice.IsPinned());
+    EXPECT_EQ(slice.ToString(), value);
+    // Kept for its reader, and not longer.
+    EXPECT_GE(cache->GetPinnedUsage(), value.size());
+    slice.Reset();
+    EXPECT_LT(cache->GetUsage(), 1000u);
+  }
+}
+
+TEST(CheckBlocksTest, PassesWhatWasWrittenAndNothingElse) {
+  const TemporaryFolder folder;
+  rocksdb::Options options = SetDatabaseOptions(/*direct_reads=*/false);
+  rocksdb::SstFileWriter writer(rocksdb::EnvOptions(), options);
+  const std::string path = folder / "unit.sst";
+  const std::string value(300, 'v');
+  ASSERT_TRUE(writer.Open(path).ok());
+  ASSERT_TRUE(writer.Put("key", value).ok());
+  ASSERT_TRUE(writer.Finish().ok());
+  const auto read = [&](std::string* found) {
+    rocksdb::SstFileReader reader(options);
+    EXPECT_TRUE(reader.Open(path).ok());
+    const std::unique_ptr<rocksdb::Iterator> entry(
+        reader.NewIterator(RecordReadOptions(/*verify_checksums=*/false)));
+    const CheckBlocks checks;
+    entry->SeekToFirst();
+    if (entry->Valid()) *found = entry->value().ToString();
+    return entry->status();
+  };
+  std::string found;
+  EXPECT_TRUE(read(&found).ok());
+  EXPECT_EQ(found, value);
+  // The block begins the file: lengths, key, value, the index of the block, how it is compressed, its checksum.
+  const std::string whole = ReadFile(path).value();
+  const size_t block_end = whole.find(value) + value.size() + 13;
+  for (size_t at = 0; at < block_end; ++at) {
+    std::string damaged = whole;
+    damaged[at] ^= 0x40;
+    std::ofstream(path, std::ios::binary) << damaged;
+    EXPECT_TRUE(read(&found).IsCorruption()) << at;
+  }
 }
 
 }  // namespace
