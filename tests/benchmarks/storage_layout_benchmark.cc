@@ -138,7 +138,7 @@ class Layout {
 
  private:
   void Get(const std::string& key, rocksdb::PinnableSlice& value) {
-    Require(db_->Get(RecordReadOptions(), db_->DefaultColumnFamily(), key, &value));
+    Require(db_->Get(RecordReadOptions(/*verify_checksums=*/true), db_->DefaultColumnFamily(), key, &value));
   }
 
   const fs::path folder_;

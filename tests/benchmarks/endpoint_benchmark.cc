@@ -1,0 +1,292 @@
+// What the way from RocksDB through the server into a batch tensor carries, beside a raw gRPC stream and Arrow
+// Flight with the same records in the same shuffled order. Everything on loopback, servers in processes of
+// their own, all sides in turn.
+//
+//   endpoint_benchmark FOLDER [--rounds 15] [--size 230] [--python PYTHON]
+//
+// FOLDER takes 5 GB and is kept for the next run. With PYTHON, one that has pyarrow, Flight runs too.
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "client/open_cache.h"
+#include "core/base/allocator.h"
+#include "tests/benchmarks/endpoint_data.h"
+#include "tests/benchmarks/line_process.h"
+#include "tests/benchmarks/raw_stream.h"
+#include "tests/benchmarks/support.h"
+#include "tests/testing/child_process.h"
+
+namespace afterimage::benchmarks {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kScript[] = AFTERIMAGE_SOURCE_DIR "/tests/benchmarks/endpoint_anchors.py";
+constexpr char kServer[] = AFTERIMAGE_BINARY_DIR "/bin/afterimage-server";
+constexpr uint32_t kNumStreams = 4;
+
+// afterimage-server on the data's folder.
+class Server {
+ public:
+  Server(const EndpointData& data, const std::string& listen, const std::vector<std::string>& flags = {})
+      : port_file_(data.cache + ".port") {
+    fs::remove(port_file_);
+    std::vector<std::string> argv = {kServer,  "--cache",     data.cache, "--listen",
+                                     listen,   "--port-file", port_file_, "--log=none"};
+    argv.insert(argv.end(), flags.begin(), flags.end());
+    process_ = std::make_unique<testing::ChildProcess>(argv);
+    for (int i = 0; i < 500 && !fs::exists(port_file_); ++i) usleep(20'000);
+    if (!fs::exists(port_file_)) Require(absl::UnavailableError(process_->Err()));
+    std::ifstream(port_file_) >> port_;
+  }
+
+  pid_t pid() const { return process_->pid(); }
+  int port() const { return port_; }
+
+ private:
+  const std::string port_file_;
+  std::unique_ptr<testing::ChildProcess> process_;
+  int port_ = 0;
+};
+
+// One way of reading, and what its rounds took.
+struct Side {
+  std::string name;
+  std::function<uint64_t()> read;  // bytes of records
+  pid_t server = 0;                // 0: none
+  pid_t client = 0;                // 0: this process
+  std::vector<double> rates = {};  // bytes per second
+  std::vector<double> server_cpu = {};  // seconds per GB
+  std::vector<double> client_cpu = {};
+};
+
+void Measure(Side& side) {
+  const auto client_cpu = [&] { return side.client == 0 ? CpuSeconds() : CpuSecondsOf(side.client); };
+  const auto server_cpu = [&] { return side.server == 0 ? 0.0 : CpuSecondsOf(side.server); };
+  const double client_before = client_cpu();
+  const double server_before = server_cpu();
+  const Stopwatch watch;
+  const auto bytes = static_cast<double>(side.read());
+  side.rates.push_back(bytes / watch.Elapsed().wall);
+  side.client_cpu.push_back((client_cpu() - client_before) / (bytes / 1e9));
+  side.server_cpu.push_back((server_cpu() - server_before) / (bytes / 1e9));
+}
+
+double Mean(const std::vector<double>& values) {
+  double sum = 0;
+  for (const double value : values) sum += value;
+  return sum / static_cast<double>(values.size());
+}
+
+struct Comparison {
+  size_t a = 0;
+  size_t b = 0;
+  double bar = 0;      // the ratio that is wanted
+  double scale = 1;    // of the ratio: bytes of a whole record / bytes of a part
+  const char* note = "";
+};
+
+// TLS with a key made for this run.
+struct Certificate {
+  explicit Certificate(const fs::path& folder)
+      : certificate((folder / "tls.crt").string()), key((folder / "tls.key").string()) {
+    const std::string command = absl::StrCat(
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=localhost -addext "
+        "subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout '",
+        key, "' -out '", certificate, "' 2>/dev/null");
+    if (std::system(command.c_str()) != 0) Require(absl::UnavailableError("openssl makes no certificate"));
+  }
+  const std::string certificate;
+  const std::string key;
+};
+
+// Four ranks, each with a connection of its own.
+uint64_t ReadFourStreams(const std::vector<OpenedCache>& caches, const EpochRequest& request,
+                         std::vector<BatchTensor>& tensors) {
+  std::vector<uint64_t> bytes(kNumStreams);
+  std::vector<std::thread> threads;
+  for (uint32_t rank = 0; rank < kNumStreams; ++rank) {
+    threads.emplace_back([&, rank] {
+      EpochRequest slice = request;
+      slice.slice = {rank, kNumStreams};
+      bytes[rank] = ReadEpochInto(*caches[rank].epoch_source, slice, tensors[rank]);
+    });
+  }
+  uint64_t total = 0;
+  for (uint32_t rank = 0; rank < kNumStreams; ++rank) {
+    threads[rank].join();
+    total += bytes[rank];
+  }
+  return total;
+}
+
+// What the store itself costs: every record looked up and checked by one thread, nothing copied.
+uint64_t ReadStore(FeatureStore& store, const Manifest& manifest, const EndpointData& data) {
+  uint64_t bytes = 0;
+  for (uint64_t position = 0; position < data.num_records; ++position) {
+    const OrderEntry entry = EntryAt(data.request.order, 0, 0, position);
+    const ImageKey key = manifest.keys()[manifest.KeyIndexOfOccurrence(entry.occurrence)];
+    bytes += Require(ReadOne(store, {key, entry.view_seed})).bytes.size();
+  }
+  return bytes;
+}
+
+void Print(const std::vector<Side>& sides, const std::vector<Comparison>& comparisons,
+           const std::vector<size_t>& counted) {
+  std::printf("| | GB/s | server, CPU-s/GB | client, CPU-s/GB |\n|---|---|---|---|\n");
+  for (const Side& side : sides) {
+    std::printf("| %s | %.2f | %.3f | %.3f |\n", side.name.c_str(), Median(Select(side.rates, counted)) / 1e9,
+                Mean(Select(side.server_cpu, counted)), Mean(Select(side.client_cpu, counted)));
+  }
+  for (const Comparison& compared : comparisons) {
+    std::vector<double> scaled = Select(sides[compared.a].rates, counted);
+    for (double& rate : scaled) rate *= compared.scale;
+    const PairedResult result = ComparePaired(scaled, Select(sides[compared.b].rates, counted));
+    std::printf("%s / %s%s: %.3f [%.3f, %.3f]", sides[compared.a].name.c_str(),
+                sides[compared.b].name.c_str(), compared.note, result.median_ratio, result.low, result.high);
+    if (compared.bar > 0) {
+      const bool met = result.high >= compared.bar && result.median_ratio >= compared.bar - 0.02;
+      std::printf(", wanted %.2f: %s", compared.bar, met ? "met" : "MISSED");
+    }
+    std::printf("\n");
+  }
+}
+
+void Run(const fs::path& folder, const RecordShape& shape, int num_rounds, const std::string& python) {
+  const EndpointData data = PrepareEndpointData(folder, shape);
+  const Certificate tls(folder);
+  const std::string socket = (folder / "socket").string();
+  fs::remove(socket);
+  const Server server(data, "127.0.0.1:0");
+  const Server unix_server(data, "unix:" + socket);
+  const Server tls_server(data, "127.0.0.1:0", {"--tls-cert", tls.certificate, "--tls-key", tls.key});
+  const LineProcess raw_server(
+      {"/proc/self/exe", "serve-raw", data.block_file, data.order_file, absl::StrCat(data.block_bytes)});
+  std::unique_ptr<LineProcess> flight_server, flight_client;
+  if (!python.empty()) {
+    flight_server = std::make_unique<LineProcess>(
+        std::vector<std::string>{python, kScript, "flight-server", data.block_file, data.order_file,
+                                 absl::StrCat(data.block_bytes)});
+    flight_client = std::make_unique<LineProcess>(std::vector<std::string>{
+        python, kScript, "flight-client", flight_server->greeting(), absl::StrCat(data.block_bytes)});
+  }
+
+  const std::string address = absl::StrCat("grpc://127.0.0.1:", server.port());
+  const OpenedCache cache = Require(OpenCache(address));
+  std::vector<OpenedCache> four;
+  for (uint32_t rank = 0; rank < kNumStreams; ++rank) four.push_back(Require(OpenCache(address)));
+  const OpenedCache over_unix = Require(OpenCache("unix:" + socket));
+  const OpenedCache over_tls = Require(OpenCache(absl::StrCat("grpcs://127.0.0.1:", tls_server.port()),
+                                                 {.access = {.ca_file = tls.certificate}}));
+  const OpenedCache embedded = Require(OpenCache(data.cache));
+  const OpenedSet set = Require(embedded.catalog->OpenSet(data.request.set_id, OpenMode::kRead));
+  const auto manifest = Require(embedded.catalog->GetManifest(data.request.order.manifest));
+  const auto channel = OpenRawChannel(std::atoi(raw_server.greeting().c_str()));
+  BatchTensor tensor(data.block_bytes);
+  std::vector<BatchTensor> tensors(kNumStreams, BatchTensor(data.block_bytes));
+  EpochRequest one_level = data.request;
+  one_level.selection = {.levels = {3}, .pixels = false};
+  EpochRequest visible = data.request;
+  visible.selection = {.tokens = Selection::Tokens::kMask, .pixels = false};
+
+  std::vector<Side> sides;
+  const auto add = [&](Side side) { return sides.push_back(std::move(side)), sides.size() - 1; };
+  const auto epoch = [&](const OpenedCache& from, const EpochRequest& request) {
+    return [&] { return ReadEpochInto(*from.epoch_source, request, tensor); };
+  };
+  const size_t ours = add({"ReadEpoch, TCP", epoch(cache, data.request), server.pid()});
+  const size_t raw =
+      add({"raw stream, shuffled", [&] { return ReadRawInto(channel, RawOrder::kShuffled, data.num_records, tensor); },
+           raw_server.pid()});
+  const size_t constant =
+      add({"raw stream, one message", [&] { return ReadRawInto(channel, RawOrder::kConstant, data.num_records, tensor); },
+           raw_server.pid()});
+  const size_t store = add({"the store's own read", [&] { return ReadStore(*set.store, *manifest, data); }});
+  const size_t over_socket = add({"ReadEpoch, unix socket", epoch(over_unix, data.request), unix_server.pid()});
+  const size_t streams = add({"ReadEpoch, four streams", [&] { return ReadFourStreams(four, data.request, tensors); },
+                              server.pid()});
+  const size_t encrypted = add({"ReadEpoch, TLS", epoch(over_tls, data.request), tls_server.pid()});
+  const size_t level = add({"one level of five", epoch(cache, one_level), server.pid()});
+  const size_t rows = add({"visible rows", epoch(cache, visible), server.pid()});
+  std::vector<Comparison> comparisons = {{ours, raw, 0.95}, {ours, constant}, {over_socket, ours, 1.3},
+                                         {streams, ours, 1.0}, {encrypted, ours}};
+  if (flight_client != nullptr) {
+    for (const char* batch : {"1", "8"}) {
+      const std::string name = absl::StrCat("Arrow Flight, ", batch, " a batch");
+      const size_t flight = add({name, [&flight_client, batch] {
+                                   uint64_t bytes = 0;
+                                   const std::string answer = flight_client->Ask(batch);
+                                   if (!absl::SimpleAtoi(answer, &bytes))
+                                     Require(absl::InternalError("Flight: " + answer));
+                                   return bytes;
+                                 },
+                                 flight_server->pid(), flight_client->pid()});
+      comparisons.push_back({ours, flight, 1.8});
+    }
+  }
+  // Bytes of blocks as they came, before the clock starts.
+  std::vector<uint64_t> bytes;
+  for (Side& side : sides) bytes.push_back(side.read());
+
+  const auto all_cpu = [&] {
+    double total = CpuSeconds();
+    std::map<pid_t, double> others;
+    for (const Side& side : sides) {
+      for (const pid_t pid : {side.server, side.client}) {
+        if (pid != 0) others[pid] = CpuSecondsOf(pid);
+      }
+    }
+    for (const auto& [pid, seconds] : others) total += seconds;
+    return total;
+  };
+  Rounds rounds(num_rounds, 240, all_cpu);
+  while (rounds.Next()) {
+    // The other way round every second time, so that a trend favours nobody.
+    for (size_t i = 0; i < sides.size(); ++i)
+      Measure(sides[rounds.number() % 2 == 0 ? i : sides.size() - 1 - i]);
+  }
+  std::printf("\nrecords of %.1f KB, %llu of them, batches of %llu\n", static_cast<double>(data.block_bytes) / 1e3,
+              static_cast<unsigned long long>(data.num_records), static_cast<unsigned long long>(kBatch));
+  const std::vector<size_t> counted = rounds.Quietest();
+  Print(sides, comparisons, counted);
+  const auto share = [&](size_t part) { return static_cast<double>(bytes[part]) / static_cast<double>(bytes[ours]); };
+  std::printf("on the wire: one level of five %.4f of the whole (a fifth: 0.2, limit 0.21), visible rows %.4f\n",
+              share(level), share(rows));
+  const double wanted = 1.1 * Mean(Select(sides[raw].server_cpu, counted)) + Mean(Select(sides[store].client_cpu, counted));
+  const double used = Mean(Select(sides[ours].server_cpu, counted));
+  std::printf("server: %.3f CPU-s/GB, wanted at most 1.1 x raw + store = %.3f: %s\n", used, wanted,
+              used <= wanted ? "met" : "MISSED");
+  std::printf("peak memory of the server %.0f MiB, of its own %.0f MiB\n", StatusMebibytes(server.pid(), "VmHWM:"),
+              StatusMebibytes(server.pid(), "RssAnon:"));
+  std::fflush(stdout);
+}
+
+}  // namespace
+}  // namespace afterimage::benchmarks
+
+int main(int argc, char** argv) {
+  using namespace afterimage::benchmarks;
+  afterimage::KeepFreedMemory();
+  if (argc == 5 && std::strcmp(argv[1], "serve-raw") == 0)
+    ServeRawStream(argv[2], argv[3], std::strtoull(argv[4], nullptr, 10));
+  const EndpointArguments arguments = ParseEndpointArguments(argc, argv);
+  PrintMachine();
+  for (const RecordShape& shape : arguments.shapes)
+    Run(arguments.folder, shape, arguments.rounds, arguments.python);
+  return EXIT_SUCCESS;
+}
