@@ -102,6 +102,51 @@ TEST_F(EpochReaderTest, CreditReturnedLetsItReadOn) {
   EXPECT_EQ(catalog_.observer().num_reads, ahead + 1);
 }
 
+// Of records of 100 KB, so that a window is a part of the epoch.
+TEST(EpochReaderWindowTest, DoublesWhenNextHasTakenAllOfItBeforeMoreWasRead) {
+  const SetDescription description = MakeSyntheticDescription({.view_size = 192});
+  const Manifest manifest = MakeSyntheticManifest(200);
+  InMemoryFeatureCatalog cache;
+  AFTERIMAGE_ASSERT_OK(cache.PutManifest(manifest));
+  AFTERIMAGE_ASSERT_OK(cache.CreateSet(description).status());
+  {
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedSet set, cache.OpenSet(description.set.Id(), OpenMode::kContribute));
+    AFTERIMAGE_ASSERT_OK(FillSet(set, manifest.digest(), 1));
+  }
+  ObservedCatalog catalog(&cache);
+  std::atomic<bool> is_held = false;
+  std::atomic<int> num_held = 0;
+  catalog.observer().before_record = [&](const RecordKey&) {
+    num_held += is_held;
+    while (is_held) absl::SleepFor(absl::Milliseconds(1));
+    return absl::OkStatus();
+  };
+  EpochRequest request{.set_id = description.set.Id(), .global_batch = 10, .credit_bytes = 1 << 30};
+  request.order.manifest = manifest.digest();
+  request.order.num_occurrences = manifest.num_occurrences();
+
+  EpochReader reader(&catalog, {.num_threads = 2});
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<EpochStream> stream, reader.Open(request));
+  const auto num_reads = [&] { return catalog.observer().num_reads.load(); };
+  const uint64_t at_least = (4 << 20) / LargestFrameBytes(description, request.selection);
+  ASSERT_TRUE(Eventually([&] { return num_reads() >= at_least; }));
+  absl::SleepFor(absl::Milliseconds(50));
+  const uint64_t window = num_reads();
+  ASSERT_LE(window, at_least + 2);
+  is_held = true;
+  for (uint64_t i = 0; i < window; ++i) ASSERT_THAT(stream->Next(), IsOk());
+  ASSERT_TRUE(Eventually([&] { return num_held == 2; }));
+  std::thread releases([&] {
+    absl::SleepFor(absl::Milliseconds(50));  // until Next waits
+    is_held = false;
+  });
+  ASSERT_THAT(stream->Next(), IsOk());
+  releases.join();
+  EXPECT_TRUE(Eventually([&] { return num_reads() >= window + 1 + 2 * window - 2; }));
+  absl::SleepFor(absl::Milliseconds(50));
+  EXPECT_LE(num_reads(), window + 1 + 2 * window + 2);
+}
+
 TEST_F(EpochReaderTest, SeveralThreadsReadAtOnce) {
   request_.credit_bytes = 1 << 30;
   std::atomic<int> num_inside = 0;
