@@ -6,7 +6,7 @@
 //
 // FOLDER takes 5 GB and is kept for the next run. With PYTHON, one that has pyarrow, Flight runs too.
 #include <stdlib.h>
-#include <unistd.h>
+#include <sys/types.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -22,14 +22,13 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "client/open_cache.h"
 #include "core/base/allocator.h"
 #include "tests/benchmarks/endpoint_data.h"
 #include "tests/benchmarks/line_process.h"
 #include "tests/benchmarks/raw_stream.h"
+#include "tests/benchmarks/server_process.h"
 #include "tests/benchmarks/support.h"
-#include "tests/testing/child_process.h"
 
 namespace afterimage::benchmarks {
 namespace {
@@ -37,32 +36,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr char kScript[] = AFTERIMAGE_SOURCE_DIR "/tests/benchmarks/endpoint_anchors.py";
-constexpr char kServer[] = AFTERIMAGE_BINARY_DIR "/bin/afterimage-server";
 constexpr uint32_t kNumStreams = 4;
-
-// afterimage-server on the data's folder.
-class Server {
- public:
-  Server(const EndpointData& data, const std::string& listen, const std::vector<std::string>& flags = {})
-      : port_file_(data.cache + ".port") {
-    fs::remove(port_file_);
-    std::vector<std::string> argv = {kServer,  "--cache",     data.cache, "--listen",
-                                     listen,   "--port-file", port_file_, "--log=none"};
-    argv.insert(argv.end(), flags.begin(), flags.end());
-    process_ = std::make_unique<testing::ChildProcess>(argv);
-    for (int i = 0; i < 500 && !fs::exists(port_file_); ++i) usleep(20'000);
-    if (!fs::exists(port_file_)) Require(absl::UnavailableError(process_->Err()));
-    std::ifstream(port_file_) >> port_;
-  }
-
-  pid_t pid() const { return process_->pid(); }
-  int port() const { return port_; }
-
- private:
-  const std::string port_file_;
-  std::unique_ptr<testing::ChildProcess> process_;
-  int port_ = 0;
-};
 
 // One way of reading, and what its rounds took.
 struct Side {
@@ -172,9 +146,9 @@ void Run(const fs::path& folder, const RecordShape& shape, int num_rounds, const
   const Certificate tls(folder);
   const std::string socket = (folder / "socket").string();
   fs::remove(socket);
-  const Server server(data, "127.0.0.1:0");
-  const Server unix_server(data, "unix:" + socket);
-  const Server tls_server(data, "127.0.0.1:0", {"--tls-cert", tls.certificate, "--tls-key", tls.key});
+  const ServerProcess server(data.cache, "127.0.0.1:0");
+  const ServerProcess unix_server(data.cache, "unix:" + socket);
+  const ServerProcess tls_server(data.cache, "127.0.0.1:0", {"--tls-cert", tls.certificate, "--tls-key", tls.key});
   const LineProcess raw_server(
       {"/proc/self/exe", "serve-raw", data.block_file, data.order_file, absl::StrCat(data.block_bytes)});
   std::unique_ptr<LineProcess> flight_server, flight_client;
