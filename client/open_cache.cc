@@ -109,6 +109,7 @@ absl::StatusOr<OpenedCache> OpenSeveral(const std::string& address, const OpenCa
   OpenedCache opened{address, /*is_remote=*/true, AddressesOf(address)};
   opened.catalog = std::make_unique<MergedCatalog>(servers);
   MergedEpochSource::Options merged;
+  merged.hedge_after = options.hedge_after.value_or(merged.hedge_after);
   merged.message = options.message ? options.message : [](const std::string& text) {
     std::fprintf(stderr, "%s\n", text.c_str());
   };

@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "client/remote/remote_usage.h"
 #include "client/remote/server_access.h"
 #include "core/feature/feature_catalog.h"
@@ -22,6 +24,8 @@ struct OpenCacheOptions {
   int reader_threads = 2;  // per epoch stream on a folder; a server has its own
   // Of a server. What is left empty comes from the environment (ServerAccess::OrEnvironment).
   ServerAccess access;
+  // Of several servers: MergedEpochSource::Options::hedge_after; unset: as it is there.
+  std::optional<absl::Duration> hedge_after;
   // Of several servers: which one took over from which, and why; from any thread. Unset: a line on standard error.
   std::function<void(const std::string&)> message;
 };

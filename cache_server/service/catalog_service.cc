@@ -59,6 +59,7 @@ grpc::Status CatalogService::GetCapabilities(grpc::ServerContext* context, const
     limits->set_min_credit_bytes(limits_.min_credit_bytes);
     limits->set_max_credit_bytes(limits_.max_credit_bytes);
     limits->set_max_units_per_claim(limits_.max_units_per_claim);
+    limits->set_max_position_ranges(limits_.max_position_ranges);
     limits->set_max_transfer_bytes(limits_.max_transfer_bytes);
     return absl::OkStatus();
   });

@@ -84,6 +84,11 @@ absl::StatusOr<EpochRequest> EpochSession::ReadRequest() {
   if (!stream_->Read(&first)) return absl::InvalidArgumentError("ReadEpoch: no message was sent");
   if (!first.has_request())
     return absl::InvalidArgumentError("ReadEpoch: the first message must be the request");
+  if (static_cast<uint32_t>(first.request().positions_size()) > limits_.max_position_ranges) {
+    return absl::InvalidArgumentError(absl::StrCat("the request has ", first.request().positions_size(),
+                                                   " ranges of positions, max_position_ranges is ",
+                                                   limits_.max_position_ranges));
+  }
   AFTERIMAGE_ASSIGN_OR_RETURN(EpochRequest request, FromWire(first.request()));
   if (request.credit_bytes < limits_.min_credit_bytes || request.credit_bytes > limits_.max_credit_bytes) {
     return absl::InvalidArgumentError(absl::StrCat("credit_bytes is ", request.credit_bytes,

@@ -17,6 +17,8 @@ struct ServiceLimits {
   uint32_t max_streams_per_peer = 0;
   // Short calls of one peer at once; 0: no limit. Half of the threads that a server has for them.
   uint32_t max_calls_per_peer = 32;
+  // Of explicit positions; the rest of an epoch is one a step. Below 2 MB of a request.
+  uint32_t max_position_ranges = 65536;
   uint64_t min_credit_bytes = 1 << 10;
   uint64_t max_credit_bytes = 1 << 30;
   // The answer names every wanted key, and must fit into one message.

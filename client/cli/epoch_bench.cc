@@ -23,8 +23,10 @@ constexpr std::chrono::milliseconds kReportInterval(100);
 
 struct Counts {
   uint64_t missing = 0, damaged = 0, failed = 0, padding = 0;
+  std::map<uint32_t, uint64_t> hedged;  // by server
 
   void Add(const Counts& other) {
+    for (const auto& [server, count] : other.hedged) hedged[server] += count;
     missing += other.missing;
     damaged += other.damaged;
     failed += other.failed;
@@ -32,6 +34,7 @@ struct Counts {
   }
   void Count(const EpochFrame& frame) {
     padding += frame.padding;
+    if (frame.hedged) ++hedged[frame.server.value_or(0)];
     missing += frame.state == RecordState::kMissing;
     damaged += frame.state == RecordState::kDamaged;
     failed += frame.state == RecordState::kFailed;
@@ -178,8 +181,9 @@ absl::StatusOr<EpochBenchReport> RunEpochBench(const EpochBenchOptions& options)
   std::vector<EpochSource*> sources;
   for (uint32_t rank = 0; rank < options.num_ranks; ++rank) {
     if (caches.empty() || caches.front().is_remote) {
-      AFTERIMAGE_ASSIGN_OR_RETURN(caches.emplace_back(),
-                                  OpenCache(options.cache, {.access = options.access}));
+      AFTERIMAGE_ASSIGN_OR_RETURN(
+          caches.emplace_back(),
+          OpenCache(options.cache, {.access = options.access, .hedge_after = options.hedge_after}));
     }
     sources.push_back(caches.back().epoch_source.get());
   }
@@ -229,6 +233,7 @@ absl::StatusOr<EpochBenchReport> RunEpochBench(const EpochBenchOptions& options)
   report.damaged = counts.damaged;
   report.failed = counts.failed;
   report.padding = counts.padding;
+  for (const auto& [server, count] : counts.hedged) report.hedged[caches.front().servers.at(server)] += count;
   return report;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,7 +20,9 @@ namespace afterimage::cli {
 struct EpochBenchOptions {
   std::string cache;     // an address; a server is given one connection per rank, a folder is opened once
   ServerAccess access;   // as OpenCacheOptions::access
-  EpochRequest request;  // its epoch is the first one; steps and slice are the bench's business
+  std::optional<absl::Duration> hedge_after;  // likewise
+  // Its epoch is the first one; steps and slice are the bench's business, explicit positions are not for it.
+  EpochRequest request;
   uint64_t num_epochs = 1;
   uint64_t steps = 0;      // of each epoch; 0 = all
   uint32_t num_ranks = 1;  // threads that read at once
@@ -39,6 +42,8 @@ struct EpochBenchReport {
   uint64_t records = 0;  // of every state
   uint64_t bytes = 0;    // of feature blocks, as they came
   uint64_t missing = 0, damaged = 0, failed = 0, padding = 0;
+  // Records that a server kept its reader waiting for, and another one gave; by the slow one's address.
+  std::map<std::string, uint64_t> hedged;
   absl::Duration wall;  // of all epochs, opening them included
   // What the ranks' time went into, all ranks together: it adds up to ranks x epochs.
   absl::Duration opening;      // until the source has taken the request

@@ -2,12 +2,14 @@
 #include <algorithm>
 #include <iostream>
 #include <memory>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/cli/command.h"
 #include "client/cli/epoch_bench.h"
 #include "client/cli/stall_report.h"
+#include "client/flags/hedge_flag.h"
 #include "core/base/allocator.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
@@ -36,6 +38,7 @@ struct StreamBenchFlags : SetFlags {
   bool no_pixels = false;
   Selection::Encoding encoding = Selection::Encoding::kStored;
   uint64_t credit_bytes = EpochRequest().credit_bytes;
+  std::optional<absl::Duration> hedge_after;
   bool verify = false;
   bool json = false;
 };
@@ -133,6 +136,10 @@ void PrintText(const StreamBenchFlags& flags, const SelectedSet& selected, const
     std::cout << absl::StrFormat("states       %d missing, %d damaged, %d failed pictures\n", report.missing,
                                  report.damaged, report.failed);
   }
+  for (const auto& [server, count] : report.hedged) {
+    std::cout << absl::StrFormat(
+        "hedged       %d records that %s kept waiting for came from another server\n", count, server);
+  }
   const StallReport stalls = StallsOf(report);
   std::cout << "stall ledger The ranks " << WaitText(stalls) << ".\n" << StallTable(stalls);
   for (const EpochDigest& epoch : report.digests) {
@@ -161,6 +168,7 @@ void PrintJson(const StreamBenchFlags& flags, const SelectedSet& selected, const
                {"damaged", report.damaged},
                {"failed", report.failed},
                {"padding", report.padding},
+               {"hedged", report.hedged},
                {"seconds", seconds},
                {"records_per_s", static_cast<double>(report.records) / seconds},
                {"gb_per_s", gigabytes / seconds},
@@ -201,6 +209,7 @@ absl::Status RunStreamBench(const StreamBenchFlags& flags) {
   EpochBenchOptions options;
   options.cache = flags.cache;
   options.access = flags.access;
+  options.hedge_after = flags.hedge_after;
   options.request = request;
   options.num_epochs = flags.epochs;
   options.steps = flags.steps;
@@ -285,6 +294,7 @@ void AddStreamBenchCommand(CLI::App& app, Runner& run) {
   command->add_option("--credit", flags->credit_bytes, "bytes under way per rank, e.g. 64MB")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
       ->capture_default_str();
+  AddHedgeFlag(*command, flags->hedge_after, "Options");
   command->add_flag("--verify", flags->verify, "check every checksum of what comes, as decoding would");
   command->add_flag("--json", flags->json, "JSON for machines");
   command->callback([flags, &run] { run = [flags] { return RunStreamBench(*flags); }; });

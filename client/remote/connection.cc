@@ -141,6 +141,7 @@ absl::Status Connection::Handshake() {
   limits_.max_message_bytes = server.limits().max_message_bytes();
   limits_.max_keys_per_call = server.limits().max_keys_per_call();
   limits_.max_transfer_bytes = server.limits().max_transfer_bytes();
+  limits_.max_position_ranges = server.limits().max_position_ranges();
   return absl::OkStatus();
 }
 

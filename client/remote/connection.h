@@ -23,6 +23,7 @@ struct RemoteLimits {
   uint64_t max_message_bytes = 0;
   uint32_t max_keys_per_call = 0;
   uint64_t max_transfer_bytes = 0;
+  uint32_t max_position_ranges = 0;  // 0: a server from before explicit positions
 };
 
 // Thread-safe. Reconnects by itself when the server comes back.

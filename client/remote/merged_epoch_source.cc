@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "client/remote/hedge_log.h"
 #include "client/remote/merged_epoch_stream.h"
 #include "core/base/status_macros.h"
 
@@ -10,7 +11,8 @@ namespace afterimage {
 MergedEpochSource::MergedEpochSource(std::shared_ptr<ServerGroup> servers, Options options)
     : servers_(std::move(servers)),
       options_(std::move(options)),
-      pace_(std::make_shared<ServerPace>(servers_->size(), options_.pace)) {}
+      pace_(std::make_shared<ServerPace>(servers_->size(), options_.pace)),
+      hedge_log_(std::make_shared<HedgeLog>(servers_, options_.hedge_message_interval, options_.message)) {}
 
 absl::StatusOr<std::unique_ptr<EpochStream>> MergedEpochSource::Open(const EpochRequest& request) {
   SetDescription description;
@@ -31,7 +33,8 @@ absl::StatusOr<std::unique_ptr<EpochStream>> MergedEpochSource::Open(const Epoch
   }));
   AFTERIMAGE_ASSIGN_OR_RETURN(const EpochRequest checked,
                               ValidateEpochRequest(request, description, *manifest));
-  auto stream = std::make_unique<MergedEpochStream>(servers_, pace_, options_, checked, description);
+  auto stream = std::make_unique<MergedEpochStream>(servers_, pace_, hedge_log_, options_, checked,
+                                                    description, std::move(manifest));
   AFTERIMAGE_RETURN_IF_ERROR(stream->Start());
   return stream;
 }

@@ -45,6 +45,18 @@ absl::StatusOr<RecordResult> MergedStore::ReadFrom(size_t first, const RecordKey
   return std::move(results.front());
 }
 
+absl::StatusOr<RecordResult> MergedStore::ReadOn(size_t server, const RecordKey& key,
+                                                 const Selection& selection, const MaskChoice& mask) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(ServerGroup::Server opened, servers_->Get(server));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::shared_ptr<FeatureStore> store, StoreOn(server, opened));
+  RecordResult record;
+  AFTERIMAGE_RETURN_IF_ERROR(store->Read({&key, 1}, selection, mask, [&](size_t, RecordResult result) {
+    record = std::move(result);
+    return true;
+  }));
+  return record;
+}
+
 absl::StatusOr<std::shared_ptr<FeatureStore>> MergedStore::StoreOn(size_t index,
                                                                    ServerGroup::Server& server) {
   {

@@ -35,6 +35,10 @@ class MergedStore : public FeatureStore {
   absl::StatusOr<RecordResult> ReadFrom(size_t first, const RecordKey& key, const Selection& selection,
                                         const MaskChoice& mask);
 
+  // One record, of this server and no other.
+  absl::StatusOr<RecordResult> ReadOn(size_t server, const RecordKey& key, const Selection& selection,
+                                      const MaskChoice& mask);
+
  private:
   // Asks the servers, from `first` on and round, for those of `results` that are MISSING or DAMAGED.
   absl::Status Complete(size_t first, std::span<const RecordKey> keys, const Selection& selection,

@@ -18,6 +18,7 @@
 #include "client/remote/block_pool.h"
 #include "client/remote/remote_call.h"
 #include "core/base/status_macros.h"
+#include "core/order/epoch_positions.h"
 #include "proto/wire/convert.h"
 #include "proto/wire/grpc_status.h"
 #include "proto/wire/versions.h"
@@ -34,14 +35,8 @@ class RemoteEpochStream : public EpochStream {
   RemoteEpochStream(std::shared_ptr<Connection> connection, const EpochRequest& request)
       : connection_(std::move(connection)),
         request_(request),
-        batch_(std::max<uint64_t>(request.global_batch, 1)),
-        slots_(request.slice.num_ranks == 0 ? SlotRange{0, batch_} : SlotsOfRank(request.slice, batch_)),
-        stub_(v1::Epochs::NewStub(connection_->channel())) {
-    const uint64_t step_end =
-        request_.step_end == 0 ? StepsPerEpoch(request_.order, batch_) : request_.step_end;
-    end_position_ = step_end * batch_;
-    next_position_ = request_.step_begin * batch_ + slots_.begin;
-  }
+        positions_(request_),
+        stub_(v1::Epochs::NewStub(connection_->channel())) {}
 
   ~RemoteEpochStream() override {
     Cancel();
@@ -63,6 +58,7 @@ class RemoteEpochStream : public EpochStream {
   absl::StatusOr<std::optional<EpochFrame>> Next() override {
     std::unique_lock lock(mutex_);
     if (ready_.empty() && !ended_) {
+      if (std::exchange(interrupted_, false)) return InterruptedStatus();
       next_waits_ = true;
       waits_since_ = absl::Now();
       lock.unlock();
@@ -71,6 +67,8 @@ class RemoteEpochStream : public EpochStream {
       absl::Status waited = WaitForFrame(lock);
       next_waits_ = false;
       AFTERIMAGE_RETURN_IF_ERROR(waited);
+      if (ready_.empty() && !ended_ && !cancelled_ && std::exchange(interrupted_, false))
+        return InterruptedStatus();
     }
     if (cancelled_) return absl::CancelledError("reading the epoch was cancelled");
     if (ready_.empty()) {
@@ -101,21 +99,28 @@ class RemoteEpochStream : public EpochStream {
     changed_.notify_all();
   }
 
+  void Interrupt() override {
+    std::lock_guard lock(mutex_);
+    interrupted_ = true;
+    changed_.notify_all();
+  }
+
   bool IsHeldUp() const override {
     std::lock_guard lock(mutex_);
     return !ready_.empty() && unpaid_bytes_ >= request_.credit_bytes;
   }
 
  private:
+  static absl::Status InterruptedStatus() { return absl::AbortedError("the wait was interrupted"); }
+
   absl::Status WaitForFrame(std::unique_lock<std::mutex>& lock) {
     const auto timeout = absl::ToChronoMilliseconds(connection_->options().stream_timeout);
-    if (changed_.wait_for(lock, timeout, [&] { return cancelled_ || ended_ || !ready_.empty(); }))
-      return absl::OkStatus();
+    const auto is_over = [&] { return cancelled_ || ended_ || interrupted_ || !ready_.empty(); };
+    if (changed_.wait_for(lock, timeout, is_over)) return absl::OkStatus();
     ended_ = true;
-    end_ = absl::UnavailableError(absl::StrCat("the server at ", connection_->address(),
-                                               " has sent nothing for ",
-                                               absl::FormatDuration(connection_->options().stream_timeout),
-                                               ", though it owes position ", next_position_));
+    end_ = absl::UnavailableError(absl::StrCat(
+        "the server at ", connection_->address(), " has sent nothing for ",
+        absl::FormatDuration(connection_->options().stream_timeout), ", though it owes ", NextText()));
     context_.TryCancel();
     return end_;
   }
@@ -192,12 +197,15 @@ class RemoteEpochStream : public EpochStream {
   absl::Status TakeFrame(v1::EpochFrame& wire, std::vector<EpochFrame>& frames) {
     EpochFrame frame;
     frame.position = wire.position();
-    if (frame.position != next_position_ || next_position_ >= end_position_) {
-      return absl::InternalError(absl::StrCat("the server at ", connection_->address(), " sent position ",
-                                              frame.position, ", expected ", next_position_));
+    {
+      std::lock_guard lock(mutex_);
+      if (num_received_ == positions_.size() || frame.position != positions_[num_received_]) {
+        return absl::InternalError(absl::StrCat("the server at ", connection_->address(), " sent position ",
+                                                frame.position, ", expected ", NextText()));
+      }
+      ++num_received_;
     }
-    AdvancePosition();
-    frame.step = frame.position / batch_;
+    frame.step = frame.position / request_.global_batch;
     frame.server = 0;
     frame.occurrence = wire.occurrence();
     AFTERIMAGE_ASSIGN_OR_RETURN(frame.key.image, ImageFromWire(wire.image()));
@@ -246,19 +254,17 @@ class RemoteEpochStream : public EpochStream {
     changed_.notify_all();
   }
 
-  // Positions of the slice: slots_ of every step.
-  void AdvancePosition() {
-    std::lock_guard lock(mutex_);
-    ++next_position_;
-    if (next_position_ % batch_ == slots_.end % batch_)
-      next_position_ += batch_ - (slots_.end - slots_.begin);
+  // For messages: what the server has to send next. With mutex_ held.
+  std::string NextText() const {
+    return num_received_ == positions_.size() ? "the end"
+                                              : absl::StrCat("position ", positions_[num_received_]);
   }
 
-  absl::Status CheckComplete(bool told_end) const {
-    const bool empty_slice = slots_.begin == slots_.end;
-    if (told_end && (empty_slice || next_position_ >= end_position_)) return absl::OkStatus();
-    return absl::InternalError(absl::StrCat("the server at ", connection_->address(),
-                                            " ended the epoch before position ", next_position_));
+  absl::Status CheckComplete(bool told_end) {
+    std::lock_guard lock(mutex_);
+    if (told_end && num_received_ == positions_.size()) return absl::OkStatus();
+    return absl::InternalError(
+        absl::StrCat("the server at ", connection_->address(), " ended the epoch before ", NextText()));
   }
 
   void CloseWrites() {
@@ -268,10 +274,7 @@ class RemoteEpochStream : public EpochStream {
 
   const std::shared_ptr<Connection> connection_;
   const EpochRequest request_;
-  // Of a request that makes no sense these are harmless; the server refuses it, and says why.
-  const uint64_t batch_;
-  const SlotRange slots_;
-  uint64_t end_position_ = 0;
+  const EpochPositions positions_;  // of a request that makes no sense, the server refuses it, and says why
   const std::unique_ptr<v1::Epochs::Stub> stub_;
   grpc::ClientContext context_;
   std::unique_ptr<grpc::ClientReaderWriter<v1::ReadEpochRequest, v1::ReadEpochResponse>> stream_;
@@ -286,11 +289,12 @@ class RemoteEpochStream : public EpochStream {
   std::deque<EpochFrame> ready_;
   absl::Time last_message_;     // with frames; at first when the request was accepted
   absl::Time waits_since_;      // with next_waits_
-  uint64_t next_position_ = 0;  // that the server has to send
+  uint64_t num_received_ = 0;   // frames
   uint64_t unsent_credit_ = 0;  // given back, the server does not know
   uint64_t unpaid_bytes_ = 0;   // received, as the server counts it
   uint64_t lent_bytes_ = 0;     // credit sent before it was given back
   bool next_waits_ = false;
+  bool interrupted_ = false;  // Interrupt was called, and no Next has said so
   bool accepted_ = false;
   bool cancelled_ = false;
   bool ended_ = false;  // nothing more comes
@@ -300,6 +304,17 @@ class RemoteEpochStream : public EpochStream {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<EpochStream>> RemoteEpochSource::Open(const EpochRequest& request) {
+  const uint32_t max_ranges = connection_->limits().max_position_ranges;
+  if (!request.positions.empty() && max_ranges == 0) {
+    return absl::FailedPreconditionError(absl::StrCat("the server at ", connection_->address(),
+                                                      " is of a release that knows no explicit positions"));
+  }
+  if (request.positions.size() > max_ranges) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the request has ", request.positions.size(),
+                     " ranges of positions, max_position_ranges of the server at ", connection_->address(),
+                     " is ", max_ranges));
+  }
   auto stream = std::make_unique<RemoteEpochStream>(connection_, request);
   AFTERIMAGE_RETURN_IF_ERROR(stream->Start());
   return stream;

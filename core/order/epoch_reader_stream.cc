@@ -23,7 +23,8 @@ constexpr uint64_t kFirstWindowBytes = 4 << 20;
 
 EpochReaderStream::EpochReaderStream(OpenedEpoch epoch, const EpochReader::Options& options)
     : epoch_(std::move(epoch)),
-      num_frames_(NumFrames(epoch_.request)),
+      positions_(epoch_.request),
+      num_frames_(positions_.size()),
       largest_frame_bytes_(LargestFrameBytes(epoch_.store->description(), epoch_.request.selection)),
       max_run_(std::clamp<uint64_t>(kRunBytes / largest_frame_bytes_, 1, kMaxRun)),
       max_slots_(std::max<uint64_t>(options.max_slots, 1)),
@@ -155,7 +156,7 @@ void EpochReaderStream::ReadRun(const Run& run) {
   std::vector<EpochFrame> frames;
   std::vector<RecordKey> keys;
   for (uint64_t index = run.begin; index < run.end; ++index) {
-    frames.push_back(FrameAt(request, epoch_.store->description(), *epoch_.manifest, index));
+    frames.push_back(FrameAt(request, epoch_.store->description(), *epoch_.manifest, positions_[index]));
     keys.push_back(frames.back().key);
   }
   // One epoch has one mask index.

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/order/epoch_positions.h"
 #include "core/order/epoch_reader.h"
 #include "core/order/opened_epoch.h"
 
@@ -59,6 +60,7 @@ class EpochReaderStream : public EpochStream {
   bool FillSlot(uint64_t index, absl::Status status, EpochFrame frame);
 
   const OpenedEpoch epoch_;
+  const EpochPositions positions_;
   const uint64_t num_frames_;
   const uint64_t largest_frame_bytes_;
   const uint64_t max_run_;    // slots claimed at once

@@ -44,6 +44,34 @@ absl::Status CheckSlice(const RankSlice& slice, uint64_t global_batch) {
   return absl::OkStatus();
 }
 
+absl::Status CheckPositions(const EpochRequest& request, uint64_t num_steps) {
+  const RankSlice whole;
+  if (request.step_begin != 0 || request.step_end != 0) {
+    return absl::InvalidArgumentError("explicit positions and a range of steps: give one of the two");
+  }
+  if (request.slice.rank != whole.rank || request.slice.num_ranks != whole.num_ranks) {
+    return absl::InvalidArgumentError("explicit positions and the slice of a rank: give one of the two");
+  }
+  const uint64_t limit = num_steps * request.global_batch;
+  uint64_t previous_end = 0;
+  for (const PositionRange& range : request.positions) {
+    const std::string text = absl::StrCat("positions ", range.begin, "..", range.end);
+    if (range.begin >= range.end) {
+      return absl::InvalidArgumentError(absl::StrCat(text, ": the end must be above the begin"));
+    }
+    if (range.begin < previous_end) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(text, " come after position ", previous_end - 1, ": they must ascend, none twice"));
+    }
+    if (range.end > limit) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(text, " are out of range: the epoch has ", limit, " positions"));
+    }
+    previous_end = range.end;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 uint64_t LargestFrameBytes(const SetDescription& description, const Selection& selection) {
@@ -105,10 +133,15 @@ absl::StatusOr<EpochRequest> ValidateEpochRequest(const EpochRequest& request, c
                                                    " occurrences, and tail drop leaves no step; use a smaller batch or tail pad"));
   }
   EpochRequest checked = request;
-  if (checked.step_end == 0) checked.step_end = num_steps;
-  if (checked.step_end > num_steps || checked.step_begin > checked.step_end) {
-    return absl::InvalidArgumentError(absl::StrCat("steps ", request.step_begin, "..", checked.step_end,
-                                                   " are out of range: the epoch has ", num_steps, " steps"));
+  if (!request.positions.empty()) {
+    AFTERIMAGE_RETURN_IF_ERROR(CheckPositions(request, num_steps));
+  } else {
+    if (checked.step_end == 0) checked.step_end = num_steps;
+    if (checked.step_end > num_steps || checked.step_begin > checked.step_end) {
+      return absl::InvalidArgumentError(absl::StrCat("steps ", request.step_begin, "..", checked.step_end,
+                                                     " are out of range: the epoch has ", num_steps,
+                                                     " steps"));
+    }
   }
 
   const uint64_t largest = LargestFrameBytes(description, request.selection);
@@ -119,18 +152,12 @@ absl::StatusOr<EpochRequest> ValidateEpochRequest(const EpochRequest& request, c
   return checked;
 }
 
-uint64_t NumFrames(const EpochRequest& checked) {
-  const SlotRange slots = SlotsOfRank(checked.slice, checked.global_batch);
-  return (checked.step_end - checked.step_begin) * (slots.end - slots.begin);
-}
-
-EpochFrame FrameAt(const EpochRequest& checked, const SetDescription& description, const Manifest& manifest, uint64_t index) {
-  const SlotRange slots = SlotsOfRank(checked.slice, checked.global_batch);
-  const uint64_t slots_per_step = slots.end - slots.begin;
+EpochFrame FrameAt(const EpochRequest& checked, const SetDescription& description, const Manifest& manifest,
+                   uint64_t position) {
   const uint32_t num_masks = description.set.token_policy == TokenPolicy::kVisible ? description.set.mask.num_masks : 0;
   EpochFrame frame;
-  frame.step = checked.step_begin + index / slots_per_step;
-  frame.position = frame.step * checked.global_batch + slots.begin + index % slots_per_step;
+  frame.position = position;
+  frame.step = position / checked.global_batch;
   const OrderEntry entry = EntryAt(checked.order, num_masks, checked.epoch, frame.position);
   frame.occurrence = entry.occurrence;
   frame.key = {manifest.keys()[manifest.KeyIndexOfOccurrence(entry.occurrence)], entry.view_seed};

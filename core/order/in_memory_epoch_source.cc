@@ -7,19 +7,21 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/order/epoch_positions.h"
 
 namespace afterimage {
 namespace {
 
 class SequentialStream : public EpochStream {
  public:
-  explicit SequentialStream(OpenedEpoch epoch) : epoch_(std::move(epoch)), num_frames_(NumFrames(epoch_.request)) {}
+  explicit SequentialStream(OpenedEpoch epoch) : epoch_(std::move(epoch)), positions_(epoch_.request) {}
 
   absl::StatusOr<std::optional<EpochFrame>> Next() override {
     if (cancelled_) return absl::CancelledError("reading the epoch was cancelled");
     if (!error_.ok()) return error_;
-    if (index_ == num_frames_) return std::nullopt;
-    EpochFrame frame = FrameAt(epoch_.request, epoch_.store->description(), *epoch_.manifest, index_);
+    if (index_ == positions_.size()) return std::nullopt;
+    EpochFrame frame =
+        FrameAt(epoch_.request, epoch_.store->description(), *epoch_.manifest, positions_[index_]);
     const RecordKey key = frame.key;
     const MaskChoice mask{epoch_.request.order.mask, frame.mask_index};
     const absl::Status status =
@@ -40,7 +42,7 @@ class SequentialStream : public EpochStream {
 
  private:
   const OpenedEpoch epoch_;
-  const uint64_t num_frames_;
+  const EpochPositions positions_;
   uint64_t index_ = 0;
   absl::Status error_;
   std::atomic<bool> cancelled_ = false;

@@ -228,10 +228,17 @@ void ToWire(const EpochRequest& request, v1::EpochRequest* wire) {
   wire->set_step_begin(request.step_begin);
   wire->set_step_end(request.step_end);
   wire->set_global_batch(request.global_batch);
-  wire->set_rank(request.slice.rank);
-  wire->set_num_ranks(request.slice.num_ranks);
+  if (request.positions.empty()) {
+    wire->set_rank(request.slice.rank);
+    wire->set_num_ranks(request.slice.num_ranks);
+  }  // else no ranks: a server that does not know positions refuses that
   ToWire(request.selection, wire->mutable_selection());
   wire->set_credit_bytes(request.credit_bytes);
+  for (const PositionRange& range : request.positions) {
+    v1::PositionRange* const one = wire->add_positions();
+    one->set_begin(range.begin);
+    one->set_end(range.end);
+  }
 }
 
 absl::StatusOr<EpochRequest> FromWire(const v1::EpochRequest& wire) {
@@ -246,7 +253,15 @@ absl::StatusOr<EpochRequest> FromWire(const v1::EpochRequest& wire) {
   request.step_begin = wire.step_begin();
   request.step_end = wire.step_end();
   request.global_batch = wire.global_batch();
-  request.slice = {wire.rank(), wire.num_ranks()};
+  if (wire.positions_size() == 0) {
+    request.slice = {wire.rank(), wire.num_ranks()};
+  } else if (wire.rank() != 0 || wire.num_ranks() != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("explicit positions and the slice of rank ", wire.rank(),
+                                                   " of ", wire.num_ranks(), ": give one of the two"));
+  }
+  request.positions.reserve(wire.positions_size());
+  for (const v1::PositionRange& range : wire.positions())
+    request.positions.push_back({range.begin(), range.end()});
   AFTERIMAGE_ASSIGN_OR_RETURN(request.selection, FromWire(wire.selection()));
   request.credit_bytes = wire.credit_bytes();
   return request;

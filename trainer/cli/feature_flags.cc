@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "client/flags/access_flags.h"
+#include "client/flags/hedge_flag.h"
 
 namespace afterimage::trainer {
 namespace {
@@ -32,6 +33,7 @@ void AddFlags(CLI::App& command, const Targets& targets) {
           "seconds that a server which is away is waited for (60 at the start; without end in a run)")
       ->check(CLI::Range(0.0, 1e9))
       ->group(group);
+  AddHedgeFlag(command, input.hedge_after, group);
   command
       .add_option(
           "--set", input.sets,

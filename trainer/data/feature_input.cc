@@ -208,7 +208,8 @@ absl::Status FeatureInput::OpenLive(const FeatureInputOptions& options) {
 }
 
 absl::Status FeatureInput::TakeSets(const FeatureInputOptions& options) {
-  AFTERIMAGE_ASSIGN_OR_RETURN(cache_, OpenCache(options.cache, {.access = options.access}));
+  AFTERIMAGE_ASSIGN_OR_RETURN(
+      cache_, OpenCache(options.cache, {.access = options.access, .hedge_after = options.hedge_after}));
   AFTERIMAGE_RETURN_IF_ERROR(TakeSet(options, *cache_.catalog));
   AFTERIMAGE_RETURN_IF_ERROR(CompleteOrder(options));
   return TakeFurtherSets(options, *cache_.catalog);

@@ -28,6 +28,7 @@ struct FeatureInputOptions {
   // How long a server that is away is waited for. Unset: a minute here, and without end once the run has
   // begun.
   std::optional<absl::Duration> server_timeout;
+  std::optional<absl::Duration> hedge_after;  // as OpenCacheOptions::hedge_after
   // Aliases or ids, one per teacher; none = the only one there is. Pixels and masks are the first one's.
   std::vector<std::string> sets;
   std::string manifest;       // name or digest; empty = the only one

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/base/status_macros.h"
+#include "core/order/epoch_positions.h"
 
 namespace afterimage::trainer {
 
@@ -15,6 +16,7 @@ class LiveTeacherStream : public EpochStream {
   LiveTeacherStream(LiveTeacherSource* source, EpochRequest request)
       : computer_(*source->computer_),
         request_(std::move(request)),
+        positions_(request_),
         view_(source->view_of_epoch_ ? source->view_of_epoch_(request_.epoch)
                                      : computer_.description().feature.view) {}
 
@@ -34,16 +36,17 @@ class LiveTeacherStream : public EpochStream {
 
   RecordComputer& computer_;
   const EpochRequest request_;
+  const EpochPositions positions_;
   const ViewSpec view_;
-  uint64_t next_ = 0;  // of the request's frames
+  uint64_t next_ = 0;  // of positions_
   std::deque<EpochFrame> ready_;
   std::atomic<bool> cancelled_{false};
 };
 
 absl::Status LiveTeacherStream::MakeFrames() {
   std::vector<EpochFrame*> frames;
-  for (; next_ < NumFrames(request_) && frames.size() < computer_.micro_batch(); ++next_) {
-    ready_.push_back(FrameAt(request_, computer_.description(), computer_.manifest(), next_));
+  for (; next_ < positions_.size() && frames.size() < computer_.micro_batch(); ++next_) {
+    ready_.push_back(FrameAt(request_, computer_.description(), computer_.manifest(), positions_[next_]));
     frames.push_back(&ready_.back());
   }
   return computer_.Compute(frames, request_, view_);

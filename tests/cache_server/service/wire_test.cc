@@ -115,6 +115,22 @@ TEST(ConvertTest, EpochRequestsGoThereAndBack) {
   EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(wire, again));
 }
 
+TEST(ConvertTest, ExplicitPositionsGoThereAndBackWithoutARank) {
+  EpochRequest request;
+  request.order.manifest = Sha256({});
+  request.order.num_occurrences = 1000;
+  request.global_batch = 70;
+  request.positions = {{3, 4}, {uint64_t{1} << 40, (uint64_t{1} << 40) + 9}};
+  v1::EpochRequest wire;
+  ToWire(request, &wire);
+  EXPECT_EQ(wire.num_ranks(), 0);
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const EpochRequest back, FromWire(wire));
+  EXPECT_EQ(back.positions, request.positions);
+  EXPECT_EQ(std::make_pair(back.slice.rank, back.slice.num_ranks), std::make_pair(0u, 1u));
+  wire.set_num_ranks(1);
+  EXPECT_THAT(FromWire(wire), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("rank 0 of 1")));
+}
+
 TEST(ConvertTest, EveryEncodingComesBack) {
   for (const std::string& name : EncodingNames()) {
     const Selection selection = {.encoding = ParseEncoding(name).value()};

@@ -4,10 +4,13 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "cache_server/service/cache_server.h"
 #include "client/open_cache.h"
 #include "core/base/stop_signal.h"
+#include "core/order/epoch_reader.h"
 #include "gmock/gmock.h"
+#include "tests/testing/observed_catalog.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/synthetic_records.h"
 #include "tests/testing/temporary_folder.h"
@@ -130,6 +133,27 @@ TEST_F(EpochBenchTest, CountsEveryRecordOnce) {
   EXPECT_GT(report.working, absl::ZeroDuration());
   EXPECT_GT(report.first_batch, absl::ZeroDuration());
   EXPECT_LE(report.first_batch, report.wall);
+}
+
+TEST_F(EpochBenchTest, CountsWhatWasHedgedByTheServerThatWasSlow) {
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const EpochBenchReport one, RunEpochBench(options_));
+  EXPECT_TRUE(one.hedged.empty());
+  // Its epochs are slow; records by key, which it is not asked for, would not be.
+  testing::ObservedCatalog slow(cache_.catalog.get());
+  slow.observer().before_record = [](const RecordKey&) {
+    absl::SleepFor(absl::Milliseconds(40));
+    return absl::OkStatus();
+  };
+  EpochReader reader(&slow, {.num_threads = 1});
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(
+      const auto slow_server, CacheServer::Start(cache_.catalog.get(), &reader, {.listen = "127.0.0.1:0"}));
+  EpochBenchOptions options = options_;
+  options.cache = tcp_->address() + "," + slow_server->address();
+  options.hedge_after = absl::Milliseconds(10);
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const EpochBenchReport report, RunEpochBench(options));
+  EXPECT_EQ(Digests(report), Digests(one));
+  ASSERT_TRUE(report.hedged.contains(slow_server->address()));
+  EXPECT_GT(report.hedged.at(slow_server->address()), 0);
 }
 
 TEST_F(EpochBenchTest, StepsLimitWhatIsReadAndTheDigestSaysOfHowMany) {

@@ -1,11 +1,7 @@
 // Several servers, here sources in this process: what they send together is what one sends alone.
 #include "client/remote/merged_epoch_source.h"
 
-#include <atomic>
-#include <chrono>
 #include <memory>
-#include <mutex>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -13,9 +9,9 @@
 #include "absl/time/clock.h"
 #include "client/remote/merged_catalog.h"
 #include "client/remote/merged_store.h"
-#include "core/base/status_macros.h"
-#include "core/feature/in_memory_cache.h"
 #include "core/order/epoch_reader.h"
+#include "tests/client/remote/merged_epoch_fixture.h"
+#include "tests/conformance/epoch_positions_conformance.h"
 #include "tests/conformance/epoch_source_conformance.h"
 
 namespace afterimage::testing {
@@ -24,19 +20,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-// Someone else's catalog, without owning it.
-template <typename T>
-std::shared_ptr<T> NotOwned(T* pointer) {
-  return std::shared_ptr<T>(pointer, [](T*) {});
-}
-
-ServerGroup::Entry EntryOf(const std::string& address, FeatureCatalog* catalog,
-                           std::shared_ptr<EpochSource> epochs) {
-  return {address, [catalog, epochs]() -> absl::StatusOr<ServerGroup::Server> {
-            return ServerGroup::Server{NotOwned(catalog), epochs, nullptr};
-          }};
-}
 
 std::unique_ptr<EpochSource> MakeMerged(FeatureCatalog* catalog, int num_servers) {
   std::vector<ServerGroup::Entry> entries;
@@ -53,175 +36,13 @@ INSTANTIATE_TEST_SUITE_P(Merged, EpochSourceConformance,
                                            [](FeatureCatalog* catalog) { return MakeMerged(catalog, 3); },
                                            [](FeatureCatalog* catalog) { return MakeMerged(catalog, 16); }));
 
-// What may go wrong with a server.
-struct Trouble {
-  std::atomic<int64_t> frames_until_gone = int64_t{1} << 40;  // then Unavailable, and Open too
-  std::atomic<bool> hangs = false;                            // Next waits for Cancel
-  std::atomic<int64_t> delay_us = 0;                          // of each frame
-  std::atomic<uint64_t> frames = 0;                           // that it has sent
-  std::atomic<bool> held_up = false;                          // says so
-  StallTimes waited;                                          // says so with each frame
-};
-
-class TroubledStream : public EpochStream {
- public:
-  TroubledStream(std::unique_ptr<EpochStream> stream, std::shared_ptr<Trouble> trouble)
-      : stream_(std::move(stream)), trouble_(std::move(trouble)) {}
-
-  absl::StatusOr<std::optional<EpochFrame>> Next() override {
-    while (trouble_->hangs && !cancelled_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    if (trouble_->frames_until_gone-- <= 0) return absl::UnavailableError("gone");
-    std::this_thread::sleep_for(std::chrono::microseconds(trouble_->delay_us));
-    ++trouble_->frames;
-    absl::StatusOr<std::optional<EpochFrame>> frame = stream_->Next();
-    if (frame.ok() && frame->has_value()) (*frame)->waited = trouble_->waited;
-    return frame;
-  }
-  bool IsHeldUp() const override { return trouble_->held_up; }
-  void ReturnCredit(uint64_t bytes) override { stream_->ReturnCredit(bytes); }
-  void Cancel() override {
-    cancelled_ = true;
-    stream_->Cancel();
-  }
-
- private:
-  const std::unique_ptr<EpochStream> stream_;
-  const std::shared_ptr<Trouble> trouble_;
-  std::atomic<bool> cancelled_ = false;
-};
-
-class TroubledSource : public EpochSource {
- public:
-  TroubledSource(FeatureCatalog* catalog, std::shared_ptr<Trouble> trouble)
-      : reader_(catalog, {}), trouble_(std::move(trouble)) {}
-
-  absl::StatusOr<std::unique_ptr<EpochStream>> Open(const EpochRequest& request) override {
-    if (trouble_->frames_until_gone <= 0) return absl::UnavailableError("gone");
-    AFTERIMAGE_ASSIGN_OR_RETURN(std::unique_ptr<EpochStream> stream, reader_.Open(request));
-    return std::make_unique<TroubledStream>(std::move(stream), trouble_);
-  }
-
- private:
-  EpochReader reader_;
-  const std::shared_ptr<Trouble> trouble_;
-};
-
-class MergedEpochSourceTest : public ::testing::Test {
- protected:
-  static constexpr uint64_t kNumPictures = 96;
-  static constexpr int kNumServers = 3;
-
-  void SetUp() override {
-    for (int i = 0; i < kNumServers; ++i) {
-      PrepareCatalog(catalogs_[i]);
-      trouble_.push_back(std::make_shared<Trouble>());
-    }
-    PrepareCatalog(whole_);
-    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedSet set,
-                                    whole_.OpenSet(description_.set.Id(), OpenMode::kContribute));
-    AFTERIMAGE_ASSERT_OK(FillSet(set, manifest_.digest(), 1));
-    request_.set_id = description_.set.Id();
-    request_.order.manifest = manifest_.digest();
-    request_.order.num_occurrences = kNumPictures;
-    request_.order.order_seed = 3;
-    request_.order.mask.num_visible = 5;
-    request_.global_batch = 12;
-    request_.credit_bytes = 256 << 10;
-    request_.selection.tokens = Selection::Tokens::kMask;
-  }
-
-  void PrepareCatalog(InMemoryFeatureCatalog& catalog) const {
-    EXPECT_THAT(catalog.CreateSet(description_), IsOk());
-    EXPECT_THAT(catalog.PutManifest(manifest_), IsOk());
-  }
-  void FillAll() {
-    for (InMemoryFeatureCatalog& catalog : catalogs_) {
-      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedSet set,
-                                      catalog.OpenSet(description_.set.Id(), OpenMode::kContribute));
-      AFTERIMAGE_ASSERT_OK(FillSet(set, manifest_.digest(), 1));
-    }
-  }
-  // Unit u of the set only on server u mod n.
-  void FillParts() {
-    for (int i = 0; i < kNumServers; ++i) {
-      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedSet set,
-                                      catalogs_[i].OpenSet(description_.set.Id(), OpenMode::kContribute));
-      ClaimRequest claim;
-      claim.manifest = manifest_.digest();
-      claim.num_view_seeds = 1;
-      claim.worker = "w";
-      claim.max_units = 100;
-      claim.lease_duration = absl::Minutes(10);
-      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const ClaimResult result, set.ledger->Claim(claim));
-      ASSERT_GE(result.units.size(), kNumServers);
-      for (size_t u = i; u < result.units.size(); u += kNumServers)
-        AFTERIMAGE_ASSERT_OK(PublishClaimed(set, result.units[u]));
-    }
-  }
-
-  std::shared_ptr<ServerGroup> Group() {
-    std::vector<ServerGroup::Entry> entries;
-    for (int i = 0; i < kNumServers; ++i) {
-      entries.push_back(EntryOf(absl::StrCat("server-", i), &catalogs_[i],
-                                std::make_shared<TroubledSource>(&catalogs_[i], trouble_[i])));
-    }
-    return std::make_shared<ServerGroup>(std::move(entries));
-  }
-  std::unique_ptr<MergedEpochSource> Merged(MergedEpochSource::Options options = {}) {
-    options.message = [this](const std::string& text) {
-      std::lock_guard lock(mutex_);
-      absl::StrAppend(&messages_, text, "\n");
-    };
-    return std::make_unique<MergedEpochSource>(Group(), options);
-  }
-
-  // Positions, keys and states must be in order; returns the running digest.
-  std::string DigestOf(EpochSource& source, const EpochRequest& request) {
-    absl::StatusOr<std::unique_ptr<EpochStream>> stream = source.Open(request);
-    EXPECT_THAT(stream, IsOk());
-    if (!stream.ok()) return "";
-    std::vector<StepSum> sums(StepsPerEpoch(request.order, request.global_batch));
-    uint64_t position = 0;
-    while (true) {
-      absl::StatusOr<std::optional<EpochFrame>> frame = (*stream)->Next();
-      EXPECT_THAT(frame, IsOk());
-      if (!frame.ok() || !frame->has_value()) break;
-      EXPECT_EQ((*frame)->position, position++);
-      sums.at((*frame)->step)
-          .Add(SampleSum((*frame)->position, (*frame)->key, (*frame)->mask_index, (*frame)->state,
-                         (*frame)->record_digest));
-      (*stream)->ReturnCredit((*frame)->CostBytes());
-    }
-    EXPECT_EQ(position, sums.size() * request.global_batch);
-    Digest128 digest = EpochStartDigest(request.set_id, request.order.Id(), request.epoch);
-    for (uint64_t step = 0; step < sums.size(); ++step) digest = AdvanceDigest(digest, step, sums[step]);
-    return digest.Hex();
-  }
-  std::string WantedDigest() {
-    EpochReader reader(&whole_, {});
-    return DigestOf(reader, request_);
-  }
-  std::string messages() {
-    std::lock_guard lock(mutex_);
-    return messages_;
-  }
-
-  const SetDescription description_ =
-      MakeSyntheticDescription({.layout = {.num_shards = 6, .seeds_per_unit = 1}});
-  const Manifest manifest_ = MakeSyntheticManifest(kNumPictures);
-  InMemoryFeatureCatalog whole_;
-  InMemoryFeatureCatalog catalogs_[kNumServers];
-  std::vector<std::shared_ptr<Trouble>> trouble_;
-  EpochRequest request_;
-  std::mutex mutex_;
-  std::string messages_;
-};
+using MergedEpochSourceTest = MergedEpochFixture;
 
 TEST_F(MergedEpochSourceTest, ThreeServersSendWhatOneSendsAndShareTheWork) {
   FillAll();
   const auto merged = Merged();
   EXPECT_EQ(DigestOf(*merged, request_), WantedDigest());
-  for (const auto& trouble : trouble_) EXPECT_EQ(trouble->frames, kNumPictures / kNumServers);
+  for (int i = 0; i < kNumServers; ++i) EXPECT_EQ(trouble_[i]->frames, kNumPictures / kNumServers);
   EXPECT_THAT(messages(), IsEmpty());
 }
 
@@ -309,7 +130,7 @@ TEST_F(MergedEpochSourceTest, WhenAllAreAwayTheCallerWaitsAndReadsOnAtItsStep) {
 TEST_F(MergedEpochSourceTest, OneThatHangsIsLeftAfterTheReadersPatience) {
   FillAll();
   trouble_[2]->hangs = true;
-  const auto merged = Merged({.patience = absl::Milliseconds(300)});
+  const auto merged = Merged({.patience = absl::Milliseconds(300), .hedge_after = absl::InfiniteDuration()});
   EXPECT_EQ(DigestOf(*merged, request_), WantedDigest());
   EXPECT_THAT(messages(), AllOf(HasSubstr("server-2"), HasSubstr("has sent nothing for 300ms")));
 }
@@ -390,20 +211,46 @@ TEST_F(MergedEpochSourceTest, AFrameSaysWhichServerWasWaitedForAndWhetherTheOrde
   }
 }
 
-TEST_F(MergedEpochSourceTest, FramesThatComeTwiceAndReplacementsCountAsOrder) {
+TEST_F(MergedEpochSourceTest, AReplacementSendsWhatIsMissingAndOneThatKnowsNoPositionsTheWholeStep) {
   FillAll();
   for (const auto& trouble : trouble_) trouble->waited[StallPart::kDisk] = absl::Hours(1);
-  trouble_[1]->frames_until_gone = 2;  // of the four of each step
-  const auto merged = Merged();
-  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto stream, merged->Open(request_));
-  for (uint64_t slot = 0; slot < request_.global_batch; ++slot) {
-    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::optional<EpochFrame> frame, stream->Next());
-    EXPECT_EQ(frame->waited[StallPart::kDisk], absl::Hours(1));
-    // The first two of the run come again from the server that stands in.
-    const bool was_replaced = slot == 6;
-    EXPECT_EQ(absl::Trunc(frame->waited[StallPart::kOrder], absl::Hours(1)),
-              absl::Hours(was_replaced ? 2 : 0));
-    EXPECT_EQ(frame->server == 1, slot == 4 || slot == 5);
+  for (const bool old_servers : {false, true}) {
+    for (const auto& trouble : trouble_) trouble->no_positions = old_servers;
+    trouble_[1]->frames_until_gone = 2;  // of the four of each step
+    trouble_[2]->frames = 0;
+    const auto merged = Merged();
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto stream, merged->Open(request_));
+    for (uint64_t slot = 0; slot < request_.global_batch; ++slot) {
+      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::optional<EpochFrame> frame, stream->Next());
+      EXPECT_EQ(frame->position, slot);
+      EXPECT_EQ(frame->waited[StallPart::kDisk], absl::Hours(1));
+      // The first two of the run come again from an old server that stands in.
+      const bool comes_after_others = slot == 6 && old_servers;
+      EXPECT_EQ(absl::Trunc(frame->waited[StallPart::kOrder], absl::Hours(1)),
+                absl::Hours(comes_after_others ? 2 : 0));
+      EXPECT_EQ(frame->server == 1, slot == 4 || slot == 5);
+    }
+    EXPECT_EQ(trouble_[2]->frames, old_servers ? 8 : 6);
+    trouble_[1]->frames_until_gone = int64_t{1} << 40;
+  }
+}
+
+TEST_F(MergedEpochSourceTest, ExplicitPositionsGoOnWithAnotherServerWhereTheOneWasLost) {
+  FillAll();
+  request_.positions = {{3, 9}, {20, 21}, {30, 50}};
+  for (const int64_t frames : {0, 1, 6, 7, 20}) {
+    SCOPED_TRACE(frames);
+    trouble_[0]->frames_until_gone = frames;
+    const auto merged = Merged();
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto stream, merged->Open(request_));
+    const EpochPositions wanted(request_);
+    for (uint64_t i = 0; i < wanted.size(); ++i) {
+      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::optional<EpochFrame> frame, stream->Next());
+      EXPECT_EQ(frame->position, wanted[i]);
+      EXPECT_EQ(frame->state, RecordState::kOk);
+      stream->ReturnCredit(frame->CostBytes());
+    }
+    EXPECT_THAT(stream->Next(), IsOkAndHolds(::testing::Eq(std::nullopt)));
   }
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/cache_server/service/served_cache.h"
+#include "tests/conformance/epoch_positions_conformance.h"
 #include "tests/conformance/epoch_source_conformance.h"
 
 namespace afterimage::testing {
@@ -186,6 +187,29 @@ TEST(RemoteEpochSourceTest, AServerThatOwesFramesAndSendsNoneIsGivenUp) {
   EXPECT_THAT(stream->Next(),
               StatusIs(absl::StatusCode::kUnavailable, AllOf(HasSubstr("200ms"), HasSubstr("position 0"))));
   released = true;
+}
+
+TEST(RemoteEpochSourceTest, AnInterruptedWaitGoesOnAndLosesNothing) {
+  ServedCache cache;
+  const EpochRequest request = cache.Fill(24);
+  ObservedCatalog slow(&cache.catalog());
+  std::atomic<bool> may_read = false;
+  slow.observer().before_record = [&](const RecordKey&) {
+    while (!may_read) absl::SleepFor(absl::Milliseconds(1));
+    return absl::OkStatus();
+  };
+  ServedSource source(&slow, {});
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto stream, source.Open(request));
+  for (int i = 0; i < 3; ++i) {
+    // Before or in the wait.
+    std::thread other([&] { stream->Interrupt(); });
+    EXPECT_THAT(stream->Next(), StatusIs(absl::StatusCode::kAborted, HasSubstr("interrupted")));
+    other.join();
+  }
+  may_read = true;
+  std::vector<EpochFrame> frames;
+  EXPECT_THAT(Drain(*stream, frames), IsOk());
+  EXPECT_EQ(frames.size(), 24);
 }
 
 }  // namespace

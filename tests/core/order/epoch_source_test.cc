@@ -2,6 +2,7 @@
 
 #include "core/order/epoch_reader.h"
 #include "core/order/in_memory_epoch_source.h"
+#include "tests/conformance/epoch_positions_conformance.h"
 #include "tests/conformance/epoch_source_conformance.h"
 
 namespace afterimage::testing {
