@@ -56,6 +56,21 @@ class Batch:
         self.bytes += values.nbytes
 
 
+def arrow_file(path, records, kind):
+    """The records as a column of a mapped Arrow file."""
+    import pyarrow as pa
+
+    if not os.path.exists(path):
+        schema = pa.schema([("record", kind)])
+        with pa.OSFile(path + ".part", "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for first in range(0, len(records.blocks), 256):
+                rows = records.blocks[first : first + 256]
+                column = pa.FixedSizeBinaryArray.from_buffers(kind, len(rows), [None, pa.py_buffer(rows.tobytes())])
+                writer.write_batch(pa.record_batch([column], schema=schema))
+        os.rename(path + ".part", path)
+    return pa.ipc.open_file(pa.memory_map(path)).read_all()
+
+
 def flight_server(block_file, order_file, block_bytes):
     import pyarrow as pa
     import pyarrow.flight as flight
@@ -79,10 +94,19 @@ def flight_server(block_file, order_file, block_bytes):
         ]
 
     made = {size: batches(size) for size in (1, 8)}
+    table = arrow_file(block_file + ".arrow", records, kind)
+
+    def taken(size):
+        """As a server of an Arrow file is usually written."""
+        for first in range(0, len(records.order), size):
+            yield from table.take(records.order[first : first + size]).to_batches()
 
     class Server(flight.FlightServerBase):
         def do_get(self, context, ticket):
-            schema, rows = made[int(ticket.ticket)]
+            kind, size = ticket.ticket.decode().split()
+            if kind == "take":
+                return flight.GeneratorStream(table.schema, taken(int(size)))
+            schema, rows = made[int(size)]
             return flight.RecordBatchStream(pa.RecordBatchReader.from_batches(schema, rows))
 
     server = Server("grpc://127.0.0.1:0")
@@ -96,12 +120,14 @@ def flight_client(port, block_bytes):
     client = flight.connect(f"grpc://127.0.0.1:{port}")
     batch = Batch(int(block_bytes))
 
-    def read(size):
+    def read(ticket):
         batch.clear()
-        for chunk in client.do_get(flight.Ticket(size.encode())):
+        width = batch.rows.shape[1]
+        for chunk in client.do_get(flight.Ticket(ticket.encode())):
             for column in chunk.data.columns:
                 values = np.frombuffer(column.buffers()[1], np.uint8)
-                batch.add(values[column.offset * batch.rows.shape[1] :][: batch.rows.shape[1]])
+                for row in range(column.offset, column.offset + len(column)):
+                    batch.add(values[row * width : (row + 1) * width])
         return batch.bytes
 
     serve(read)
