@@ -31,8 +31,8 @@ void ForEachPatch(uint32_t grid, Use use) {
   }
 }
 
-// The middle of both as int8, rounded down; of the same one twice itself. Written so that it is one average of
-// unsigned bytes, which processors have, and which is rounded up.
+// The middle of both as int8, rounded down; of the same one twice itself. Written so that it is one average
+// of unsigned bytes, which processors have, and which is rounded up.
 inline uint8_t Middle(uint8_t left, uint8_t up) {
   const uint8_t a = left ^ 0x80, b = up ^ 0x80;
   const uint8_t rounded_up = static_cast<uint8_t>((a + b + 1) >> 1);

@@ -10,8 +10,8 @@
 namespace afterimage {
 namespace {
 
-// Steps and means at their bounds and between: values from the smallest halves to 300. Of every width that the
-// wide way has another remainder of.
+// Steps and means at their bounds and between: values from the smallest halves to 300. Of every width that
+// the wide way has another remainder of.
 I8xChannels Channels(size_t width) {
   std::vector<float> mean, step;
   for (size_t c = 0; c < width; ++c) {
