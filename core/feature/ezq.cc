@@ -114,12 +114,27 @@ double Entropy(std::span<const uint8_t> bytes, size_t width) {
 
 }  // namespace
 
-I8xChannels EzqChannels(const std::vector<float>& mean, const std::vector<float>& sigma, float step) {
+std::vector<float> EzqOwnSteps(const std::vector<float>& sigma) {
   std::vector<float> steps;
-  for (const float deviation : sigma) {
-    steps.push_back(std::clamp(deviation * 8.0f / 127.0f, step, kEzqLargestStep));
+  for (const float deviation : sigma) steps.push_back(std::min(deviation * 8.0f / 127.0f, kEzqLargestStep));
+  return steps;
+}
+
+EzqChannels::EzqChannels(std::vector<float> mean, const std::vector<float>& sigma)
+    : shared_(std::make_shared<Shared>()) {
+  shared_->mean = std::move(mean);
+  shared_->own_steps = EzqOwnSteps(sigma);
+}
+
+const I8xChannels& EzqChannels::Of(Codec codec) const {
+  const std::lock_guard lock(shared_->mutex);
+  const auto [found, is_new] = shared_->made.try_emplace(codec);
+  if (is_new) {
+    std::vector<float> steps = shared_->own_steps;
+    for (float& step : steps) step = std::max(step, EzqStep(codec));
+    found->second = I8xChannels::WithSteps(shared_->mean, std::move(steps));
   }
-  return I8xChannels::WithSteps(mean, std::move(steps));
+  return found->second;
 }
 
 CodedPlane EncodeEzqPlane(const I8xChannels& channels, uint32_t grid, std::span<const float> values) {
