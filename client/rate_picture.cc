@@ -1,5 +1,7 @@
 #include "client/rate_picture.h"
 
+#include <algorithm>
+#include <functional>
 #include <vector>
 
 #include "core/drawing/canvas.h"
@@ -15,6 +17,7 @@ absl::Status WriteRatePicture(const CalibrationReport& report, const std::string
     ScatterSeries& own = !NeedsProfile(meter.codec()) ? series.back() : series[IsEzq(meter.codec()) ? 1 : 0];
     own.push_back({CodecName(meter.codec()), total.BytesPerValue(), total.Rmse()});
   }
+  std::ranges::sort(series[1], std::greater(), &ScatterPoint::x);  // steps between others were measured last
   return WritePng(DrawScatter("codecs: rate and error", "bytes per value", "RMSE", series), path);
 }
 

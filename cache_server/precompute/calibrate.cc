@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
+#include "core/feature/finer_steps.h"
 #include "core/feature/profile_builder.h"
 #include "core/feature/recode.h"
 #include "core/view/view.h"
@@ -97,6 +98,13 @@ absl::StatusOr<CalibrationReport> CalibrateOnImages(const CalibrateInput& input,
   for (const FeatureRecord& record : measured) {
     for (CodecMeter& meter : report.meters) AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
   }
+  for (std::vector<CodecMeter> finer;
+       !(finer = MakeFinerMeters(report, input.limits, description.set.pixel_coding)).empty();) {
+    for (CodecMeter& meter : finer) {
+      for (const FeatureRecord& record : measured) AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
+      report.meters.push_back(meter);
+    }
+  }
   report.num_also_calibrated = measured.size();
   return report;
 }
@@ -172,9 +180,11 @@ absl::StatusOr<std::shared_ptr<const FeatureProfile>> CodecDecision::Calibrate(c
                      .unit = "views",
                      .total = CalibrationSample(images.manifest(), options_.input).size(),
                      .style = options_.style});
+  CalibrateInput input = options_.input;
+  input.limits = options_.limits;
   AFTERIMAGE_ASSIGN_OR_RETURN(
       const CalibrationReport report,
-      CalibrateOnImages(options_.input, images, teacher, &progress, [this] { return KeepLease(); }));
+      CalibrateOnImages(input, images, teacher, &progress, [this] { return KeepLease(); }));
   progress.Finish();
   Codec codec = Codec::kF32;
   if (options_.codec.has_value()) {

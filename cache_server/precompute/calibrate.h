@@ -23,6 +23,7 @@ struct CalibrateInput {
   SetDescription description;
   uint32_t num_view_seeds = 1;
   uint64_t samples = 2000;  // views
+  CodecLimits limits;       // steps of ezq that come near them are measured, too
 };
 
 // The views that calibration looks at: of the first `samples` keys seed 0; with fewer than

@@ -155,7 +155,8 @@ absl::Status CalibrateOnly(const PrecomputeOptions& options, FeatureCatalog& cat
                            const SetDescription& description, const ImageIndex& images,
                            TeacherRunner& teacher) {
   AFTERIMAGE_RETURN_IF_ERROR(CheckNameIsFree(catalog, options.name));
-  const CalibrateInput input{description, options.num_view_seeds, options.samples};
+  AFTERIMAGE_ASSIGN_OR_RETURN(const CodecLimits limits, LimitsFrom(options));
+  const CalibrateInput input{description, options.num_view_seeds, options.samples, limits};
   Progress progress({.label = "calibrate",
                      .unit = "views",
                      .total = CalibrationSample(images.manifest(), input).size(),
@@ -168,7 +169,6 @@ absl::Status CalibrateOnly(const PrecomputeOptions& options, FeatureCatalog& cat
   if (!options.name.empty()) {
     AFTERIMAGE_RETURN_IF_ERROR(catalog.SetName(options.name, report.profile->digest(), false));
   }
-  AFTERIMAGE_ASSIGN_OR_RETURN(const CodecLimits limits, LimitsFrom(options));
   if (!limits.max_rmse.has_value() && !limits.max_bytes.has_value()) {
     PrintReport(options, report, std::nullopt);
     return absl::OkStatus();

@@ -11,6 +11,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "client/flags/access_flags.h"
+#include "client/flags/codec_check.h"
 #include "core/base/status_macros.h"
 #include "core/feature/unit_ledger.h"
 
@@ -110,7 +111,7 @@ void DeclarePrecomputeFlags(CLI::App& app, PrecomputeOptions& o) {
   app.add_option(
          "--codec", o.codec,
          "how values are stored (default: i8x, one byte a value; f32 for equality with a live teacher)")
-      ->check(CLI::IsMember(CodecNames()));
+      ->check(IsCodecName());
   app.add_option("--max-rmse", o.max_rmse,
                  "instead of --codec: the smallest one with this error at most, relative to a token's "
                  "length, such as 0.02")

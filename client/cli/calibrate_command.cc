@@ -16,6 +16,7 @@
 #include "core/base/stop_signal.h"
 #include "core/feature/calibration_report.h"
 #include "core/feature/feature_block.h"
+#include "core/feature/finer_steps.h"
 #include "core/feature/profile_builder.h"
 
 namespace afterimage::cli {
@@ -142,6 +143,16 @@ absl::Status RunCalibrate(const CalibrateFlags& flags) {
                                                AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
                                              return absl::OkStatus();
                                            }));
+  for (std::vector<CodecMeter> finer;
+       !(finer = MakeFinerMeters(report, flags.limits, description.set.pixel_coding)).empty();) {
+    AFTERIMAGE_RETURN_IF_ERROR(ForEachRecord(source, sample.measured, "measure steps", flags.json,
+                                             [&](uint64_t, const FeatureRecord& record) -> absl::Status {
+                                               for (CodecMeter& meter : finer)
+                                                 AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
+                                               return absl::OkStatus();
+                                             }));
+    for (const CodecMeter& meter : finer) report.meters.push_back(meter);
+  }
 
   AFTERIMAGE_RETURN_IF_ERROR(catalog.PutProfile(*report.profile));
   if (!flags.name.empty())

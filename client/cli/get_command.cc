@@ -19,6 +19,7 @@ struct GetFlags : SetFlags {
   std::string image;
   uint32_t view_seed = 0;
   std::vector<uint32_t> levels;
+  Selection::Encoding encoding = Selection::Encoding::kStored;
   std::string out;
 };
 
@@ -71,6 +72,7 @@ absl::Status RunGet(const GetFlags& flags) {
   Selection selection;
   selection.levels = flags.levels;
   std::sort(selection.levels.begin(), selection.levels.end());
+  selection.encoding = flags.encoding;
   AFTERIMAGE_ASSIGN_OR_RETURN(const PinnedBytes bytes, ReadOne(*selected.set.store, key, selection));
   AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock block,
                               FeatureBlock::Parse(bytes.bytes, selected.set.store->profile()));
@@ -106,6 +108,12 @@ void AddGetCommand(CLI::App& app, Runner& run) {
   command->add_option("--image", flags->image, "image file; its key is computed");
   command->add_option("--view-seed", flags->view_seed, "view seed")->capture_default_str();
   command->add_option("--levels", flags->levels, "levels to read (default: all that are stored)")->delimiter(',');
+  command
+      ->add_option_function<std::string>(
+          "--wire-encoding",
+          [flags](const std::string& name) { flags->encoding = ParseEncoding(name).value(); },
+          "how values travel, and so what is read of them (stored)")
+      ->check(CLI::IsMember(EncodingNames()));
   command->add_option("--out", flags->out, "safetensors file: level.N [tokens, channels], importance, tokens, pixels");
   command->callback([flags, &run] { run = [flags] { return RunGet(*flags); }; });
 }

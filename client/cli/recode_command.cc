@@ -10,6 +10,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "client/cli/command.h"
+#include "client/flags/codec_check.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
@@ -292,9 +293,7 @@ void AddRecodeCommand(CLI::App& app, Runner& run) {
   AddCacheFlags(*command, *flags);
   command->add_option("--from", flags->from,
                       "name or id of the set to read (may be left out when there is one)");
-  command->add_option("--codec", flags->codec, "codec of the new set")
-      ->required()
-      ->check(CLI::IsMember(CodecNames()));
+  command->add_option("--codec", flags->codec, "codec of the new set")->required()->check(IsCodecName());
   command->add_option(
       "--profile", flags->profile,
       "for codecs that need one: name or digest (may be left out when there is one); for others: of "

@@ -9,12 +9,6 @@
 namespace afterimage {
 namespace {
 
-double WorstRmse(const CodecMeter& meter) {
-  double worst = 0;
-  for (const auto& [level, error] : meter.levels()) worst = std::max(worst, error.Rmse());
-  return worst;
-}
-
 std::string Row(const std::string& codec, const std::string& level, const CodecError& error) {
   std::string row = absl::StrFormat("%-16s %-5s %11.4f %9.5f %9.4f %13.6f %8.2f %8.2f", codec, level,
                                     error.BytesPerValue(), error.Rmse(), error.largest, error.worst_cosine,
@@ -40,6 +34,12 @@ Json ToJson(const CodecError& error) {
 
 double CalibrationReport::BytesPerSeed(const CodecMeter& meter) const {
   return meter.BytesPerRecord() * static_cast<double>(num_images);
+}
+
+double WorstRmse(const CodecMeter& meter) {
+  double worst = 0;
+  for (const auto& [level, error] : meter.levels()) worst = std::max(worst, error.Rmse());
+  return worst;
 }
 
 std::vector<CodecMeter> MakeMeters(const FeatureProfile& profile, PixelCoding pixel_coding) {

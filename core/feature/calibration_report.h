@@ -40,6 +40,9 @@ struct CalibrationReport {
 std::vector<CodecMeter> MakeMeters(const FeatureProfile& profile,
                                    PixelCoding pixel_coding = PixelCoding::kRaw);
 
+// Of its levels.
+double WorstRmse(const CodecMeter& meter);
+
 // With max_rmse the codec of the least bytes whose levels all keep to it, with max_bytes that of the least
 // error which fits, with both the least bytes that keep to both. InvalidArgument: none does; the text tells
 // what comes nearest.

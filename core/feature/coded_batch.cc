@@ -51,7 +51,8 @@ absl::Status CodedBatch::Put(size_t sample, const FeatureBlock& block, uint32_t 
     added.push_back({.offset = begin + i * row_bytes,
                      .first_exception = static_cast<uint32_t>(exceptions_.size() + exceptions.size()),
                      .code = coded.code(),
-                     .scale = coded.scale()});
+                     .scale = coded.scale(),
+                     .ezq_step = coded.ezq_step()});
     const size_t row = rows.empty() ? i : rows[i];
     if (row < coded.num_rows()) coded.AppendExceptions(row, exceptions);  // others are refused below
   }

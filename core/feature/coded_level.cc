@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
-#include "core/feature/ezq.h"
 #include "core/feature/feature_block_layout.h"
 #include "core/feature/plane_reader.h"
 
@@ -35,8 +34,7 @@ RowCode CodeOf(ElementType type) {
 
 RowScale ScaleOf(ElementType type, Codec codec) {
   if (block::PackedBits(type) != 0) return RowScale::kPacked;
-  if (type != ElementType::kI8 || !IsEzq(codec)) return RowScale::kI8x;
-  return static_cast<RowScale>(static_cast<size_t>(RowScale::kEzq32) + EzqIndex(codec));
+  return type == ElementType::kI8 && IsEzq(codec) ? RowScale::kEzq : RowScale::kI8x;
 }
 
 }  // namespace
@@ -53,6 +51,7 @@ absl::StatusOr<CodedLevel> CodedLevel::Open(const FeatureBlock& block, uint32_t 
   coded.width_ = block.width();
   coded.code_ = CodeOf(plane.type());
   coded.scale_ = ScaleOf(plane.type(), block.codec());
+  if (coded.scale_ == RowScale::kEzq) coded.ezq_step_ = EzqStep1024(block.codec());
   coded.row_bytes_ = block::RowElements(plane.type(), block.width()) * block::ElementBytes(plane.type());
   coded.plane_ = std::make_unique<block::PlaneReader>(std::move(plane));
   return coded;

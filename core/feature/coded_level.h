@@ -34,6 +34,7 @@ class CodedLevel {
   // f16.
   RowCode code() const { return code_; }
   RowScale scale() const { return scale_; }
+  uint16_t ezq_step() const { return ezq_step_; }  // as CodedRow has it
   size_t row_bytes() const { return row_bytes_; }
 
   // The rows one after the other, rows.size() x row_bytes() bytes; `rows` are row numbers of the plane (0 …
@@ -49,6 +50,7 @@ class CodedLevel {
   uint32_t width_ = 0;
   RowCode code_ = RowCode::kF32;
   RowScale scale_ = RowScale::kI8x;
+  uint16_t ezq_step_ = 0;
   size_t row_bytes_ = 0;
   std::unique_ptr<block::PlaneReader> plane_;
 };

@@ -18,8 +18,8 @@ namespace afterimage {
 // How the bytes of one row are to be read. Numbers are in memory that goes to a device, in no file.
 enum class RowCode : uint8_t { kF32, kF16, kBf16, kI8, kPacked4, kPacked5, kPacked6 };
 // What quantised values are multiplied by: a row of ScaleView::scale. Floats have none, and say kI8x.
-enum class RowScale : uint8_t { kI8x, kPacked, kEzq32, kEzq16, kEzq8, kEzq4, kEzq2 };
-inline constexpr size_t kNumRowScales = 7;
+enum class RowScale : uint8_t { kI8x, kPacked, kEzq };
+inline constexpr size_t kNumRowScales = 3;
 
 // Values as they are decoded to: float32, IEEE binary16 or bfloat16, the latter two rounded to the nearest,
 // ties to even, and to infinity beyond their range.
@@ -32,7 +32,7 @@ struct CodedRow {
   uint32_t first_exception = 0;  // its exceptions end where those of the next row begin
   RowCode code = RowCode::kF32;
   RowScale scale = RowScale::kI8x;
-  uint16_t unused = 0;
+  uint16_t ezq_step = 0;  // of kEzq, in 1024ths: what a channel's scale is at least
 };
 static_assert(sizeof(CodedRow) == 16);
 
@@ -129,7 +129,9 @@ AFTERIMAGE_HOST_DEVICE inline float DecodeValue(const RowsToDecode& batch, const
       break;
   }
   const size_t at = static_cast<size_t>(row.scale) * batch.width + channel;
-  return MultiplyThenAdd(level, scales.scale[at], scales.mean[channel]);
+  const float least = static_cast<float>(row.ezq_step) * 0x1p-10f;
+  const float scale = scales.scale[at];
+  return MultiplyThenAdd(level, scale < least ? least : scale, scales.mean[channel]);
 }
 
 // What thread `thread` of the block of `row` does before all threads of the block have met at a barrier …

@@ -31,34 +31,62 @@ void ForEachPatch(uint32_t grid, Use use) {
   }
 }
 
-// The middle of both, rounded down; of the same one twice itself.
-inline int8_t Middle(int8_t left, int8_t up) { return static_cast<int8_t>((left + up) >> 1); }
+// The middle of both as int8, rounded down; of the same one twice itself. Written so that it is one average
+// of unsigned bytes, which processors have, and which is rounded up.
+inline uint8_t Middle(uint8_t left, uint8_t up) {
+  const uint8_t a = left ^ 0x80, b = up ^ 0x80;
+  const uint8_t rounded_up = static_cast<uint8_t>((a + b + 1) >> 1);
+  return static_cast<uint8_t>(rounded_up - ((a ^ b) & 1)) ^ 0x80;
+}
 
-// Modulo 256, so that it can be undone. The first patch has no neighbours.
-void Predict(uint32_t grid, size_t width, const int8_t* codes, int8_t* residuals) {
+// Of a row, modulo 256, so that it can be undone; there twice, for any processor and for AVX2.
+inline __attribute__((always_inline)) void SubtractMiddles(size_t width, const uint8_t* left,
+                                                           const uint8_t* up, const uint8_t* source,
+                                                           uint8_t* target) {
+  for (size_t c = 0; c < width; ++c) target[c] = static_cast<uint8_t>(source[c] - Middle(left[c], up[c]));
+}
+inline __attribute__((always_inline)) void AddMiddles(size_t width, const uint8_t* left, const uint8_t* up,
+                                                      uint8_t* target) {
+  for (size_t c = 0; c < width; ++c) target[c] = static_cast<uint8_t>(target[c] + Middle(left[c], up[c]));
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) void SubtractMiddlesWidely(size_t width, const uint8_t* left,
+                                                           const uint8_t* up, const uint8_t* source,
+                                                           uint8_t* target) {
+  SubtractMiddles(width, left, up, source, target);
+}
+__attribute__((target("avx2"))) void AddMiddlesWidely(size_t width, const uint8_t* left, const uint8_t* up,
+                                                      uint8_t* target) {
+  AddMiddles(width, left, up, target);
+}
+#else
+constexpr auto SubtractMiddlesWidely = SubtractMiddles;
+constexpr auto AddMiddlesWidely = AddMiddles;
+#endif
+
+// The first patch has no neighbours.
+void Predict(uint32_t grid, size_t width, const uint8_t* codes, uint8_t* residuals) {
+  const bool wide = internal::HasWideI8x();
   std::copy_n(codes, width, residuals);
   ForEachPatch(grid, [&](size_t row, size_t left, size_t up) {
-    const int8_t* const of_left = codes + left * width;
-    const int8_t* const of_up = codes + up * width;
-    const int8_t* const source = codes + row * width;
-    int8_t* const target = residuals + row * width;
+    const uint8_t* const source = codes + row * width;
+    uint8_t* const target = residuals + row * width;
     if (left == row) {
       std::copy_n(source, width, target);
-      return;
+    } else {
+      (wide ? SubtractMiddlesWidely : SubtractMiddles)(width, codes + left * width, codes + up * width,
+                                                       source, target);
     }
-    for (size_t c = 0; c < width; ++c)
-      target[c] = static_cast<int8_t>(source[c] - Middle(of_left[c], of_up[c]));
   });
 }
 
-void Undo(uint32_t grid, size_t width, int8_t* codes) {
+void Undo(uint32_t grid, size_t width, uint8_t* codes) {
+  const bool wide = internal::HasWideI8x();
   ForEachPatch(grid, [&](size_t row, size_t left, size_t up) {
     if (left == row) return;
-    const int8_t* const of_left = codes + left * width;
-    const int8_t* const of_up = codes + up * width;
-    int8_t* const target = codes + row * width;
-    for (size_t c = 0; c < width; ++c)
-      target[c] = static_cast<int8_t>(target[c] + Middle(of_left[c], of_up[c]));
+    (wide ? AddMiddlesWidely : AddMiddles)(width, codes + left * width, codes + up * width,
+                                           codes + row * width);
   });
 }
 
@@ -86,12 +114,27 @@ double Entropy(std::span<const uint8_t> bytes, size_t width) {
 
 }  // namespace
 
-I8xChannels EzqChannels(const std::vector<float>& mean, const std::vector<float>& sigma, float step) {
+std::vector<float> EzqOwnSteps(const std::vector<float>& sigma) {
   std::vector<float> steps;
-  for (const float deviation : sigma) {
-    steps.push_back(std::clamp(deviation * 8.0f / 127.0f, step, kEzqLargestStep));
+  for (const float deviation : sigma) steps.push_back(std::min(deviation * 8.0f / 127.0f, kEzqLargestStep));
+  return steps;
+}
+
+EzqChannels::EzqChannels(std::vector<float> mean, const std::vector<float>& sigma)
+    : shared_(std::make_shared<Shared>()) {
+  shared_->mean = std::move(mean);
+  shared_->own_steps = EzqOwnSteps(sigma);
+}
+
+const I8xChannels& EzqChannels::Of(Codec codec) const {
+  const std::lock_guard lock(shared_->mutex);
+  const auto [found, is_new] = shared_->made.try_emplace(codec);
+  if (is_new) {
+    std::vector<float> steps = shared_->own_steps;
+    for (float& step : steps) step = std::max(step, EzqStep(codec));
+    found->second = I8xChannels::WithSteps(shared_->mean, std::move(steps));
   }
-  return I8xChannels::WithSteps(mean, std::move(steps));
+  return found->second;
 }
 
 CodedPlane EncodeEzqPlane(const I8xChannels& channels, uint32_t grid, std::span<const float> values) {
@@ -102,8 +145,7 @@ CodedPlane EncodeEzqPlane(const I8xChannels& channels, uint32_t grid, std::span<
   if (grid > 0) {
     std::vector<uint8_t>& residuals = Scratch(bytes.size());
     const size_t width = channels.mean.size();
-    Predict(grid, width, reinterpret_cast<const int8_t*>(bytes.data()),
-            reinterpret_cast<int8_t*>(residuals.data()));
+    Predict(grid, width, bytes.data(), residuals.data());
     const std::span<const uint8_t> predicted(residuals.data(), bytes.size());
     if (Entropy(predicted, width) < Entropy(bytes, width)) {
       bytes = predicted;
@@ -124,7 +166,7 @@ absl::Status DecodeEzq(size_t width, uint32_t grid, ByteSpan bytes, std::span<ui
       return absl::OkStatus();
     case EzqPredictor::kLeftAndUp:
       if (grid == 0) return absl::DataLossError("ezq: patches are predicted where not all are stored");
-      Undo(grid, width, reinterpret_cast<int8_t*>(codes.data()));
+      Undo(grid, width, codes.data());
       return absl::OkStatus();
   }
   return absl::DataLossError(absl::StrCat("ezq: unknown predictor ", bytes[0]));

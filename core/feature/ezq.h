@@ -4,13 +4,16 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "core/base/bytes.h"
+#include "core/feature/codec.h"
 #include "core/feature/coded_plane.h"
-#include "core/feature/feature_spec.h"
 #include "core/feature/i8x.h"
 
 namespace afterimage {
@@ -23,16 +26,30 @@ namespace afterimage {
 inline constexpr float kEzqLargestStep = 0.5f;
 inline constexpr float kEzqLargestError = 0.3125f;  // half of it, plus 1/16 as for i8x
 
-// 1/32 … 1/2, of an ezq codec.
-inline constexpr float EzqStep(Codec codec) {
-  return 1.0f / static_cast<float>(64 >> (static_cast<int>(codec) - static_cast<int>(Codec::kEzq32) + 1));
-}
-// Number of an ezq codec in kEzqCodecs.
-inline constexpr size_t EzqIndex(Codec codec) {
-  return static_cast<size_t>(codec) - static_cast<size_t>(Codec::kEzq32);
-}
+inline constexpr float EzqStep(Codec codec) { return static_cast<float>(EzqStep1024(codec)) * 0x1p-10f; }
 
-I8xChannels EzqChannels(const std::vector<float>& mean, const std::vector<float>& sigma, float step);
+// 8 sigma / 127, held at kEzqLargestStep: the step of a channel where it is larger than the codec's.
+std::vector<float> EzqOwnSteps(const std::vector<float>& sigma);
+
+// One level's channels for each ezq codec, made when they are first asked for. Thread-safe; copies share
+// them.
+class EzqChannels {
+ public:
+  EzqChannels() = default;
+  EzqChannels(std::vector<float> mean, const std::vector<float>& sigma);
+
+  // Lives as long as this or a copy.
+  const I8xChannels& Of(Codec codec) const;
+  const std::vector<float>& own_steps() const { return shared_->own_steps; }
+
+ private:
+  struct Shared {
+    std::vector<float> mean, own_steps;
+    std::mutex mutex;
+    std::map<Codec, I8xChannels> made;  // nodes stay where they are
+  };
+  std::shared_ptr<Shared> shared_;
+};
 
 // `grid`: patches per side where the plane's rows are the class token and then all patches, row by row; 0
 // where they are not, and nothing is predicted. `bytes` of the plane: the predictor (EzqPredictor), then the

@@ -112,7 +112,8 @@ absl::Status FeatureBlock::ParseHeader() {
     return absl::OkStatus();
   }
 
-  if (std::ranges::find(kAllCodecs, static_cast<Codec>(codec)) == std::end(kAllCodecs)) {
+  if (std::ranges::find(kAllCodecs, static_cast<Codec>(codec)) == std::end(kAllCodecs) &&
+      !IsStepCodec(static_cast<Codec>(codec))) {
     return Damaged("unknown codec ", codec);
   }
   codec_ = static_cast<Codec>(codec);

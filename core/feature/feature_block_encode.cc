@@ -168,7 +168,7 @@ absl::StatusOr<EncodedPlane> EncodeWithProfile(const FeatureRecord& record, cons
                      block::kMaxEzqValues);
     }
     const uint32_t grid = tokens.size() == size_t{record.grid} * record.grid + 1 ? record.grid : 0;
-    CodedPlane plane = EncodeEzqPlane(codes->ezq[EzqIndex(codec)], grid, level.values);
+    CodedPlane plane = EncodeEzqPlane(codes->ezq.Of(codec), grid, level.values);
     return EncodedPlane{plane.is_f16 ? ElementType::kF16 : ElementType::kEzq, std::move(plane.bytes),
                         std::move(plane.exceptions)};
   }

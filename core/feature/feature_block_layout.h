@@ -12,8 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/bytes.h"
 #include "core/base/digest.h"
+#include "core/feature/codec.h"
 #include "core/feature/coded_plane.h"
-#include "core/feature/feature_spec.h"
 #include "core/feature/packed_codes.h"
 #include "core/view/view.h"
 
@@ -141,6 +141,7 @@ inline size_t RowElements(ElementType type, size_t width) {
 // Of a plane of this codec. In a block of a codec with exceptions a plane with too many of them is kF16
 // instead.
 inline constexpr ElementType PlaneType(Codec codec) {
+  if (IsEzq(codec)) return ElementType::kEzq;  // of whatever step
   switch (codec) {
     case Codec::kF32:
       return ElementType::kF32;
@@ -173,6 +174,7 @@ inline constexpr ElementType PlaneType(Codec codec) {
 // The version that a block's header says: the first one that had its codec, and packed pixels where they are
 // so, so that programs of that version read it too. `codec`: the header's, 0 in a failure.
 inline constexpr uint32_t VersionOf(uint8_t codec, bool has_packed_pixels) {
+  if (IsStepCodec(static_cast<Codec>(codec))) return 4;
   return has_packed_pixels ? 3 : codec <= static_cast<uint8_t>(Codec::kF16) ? 1 : 2;
 }
 

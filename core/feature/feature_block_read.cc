@@ -192,7 +192,7 @@ absl::StatusOr<block::PlaneReader> FeatureBlock::OpenEzqPlane(uint32_t level, By
   const uint32_t grid = num_tokens_ == grid_ * grid_ + 1 && !is_mask_order_ ? grid_ : 0;
   AFTERIMAGE_RETURN_IF_ERROR(DecodeEzq(width_, grid, bytes, {plane.get(), count}));
   return block::PlaneReader(ElementType::kI8, width_, {plane.get(), count}, exceptions,
-                            {&codes->ezq[EzqIndex(codec_)], nullptr}, plane);
+                            {&codes->ezq.Of(codec_), nullptr}, plane);
 }
 
 // Calls `read(plane, row, i)` for the i-th of the rows that are asked for.

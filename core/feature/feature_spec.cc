@@ -178,54 +178,6 @@ absl::StatusOr<FeatureSpec> FeatureSpec::FromCanonical(const Json& json) {
 
 Digest256 FeatureSpec::Id() const { return CanonicalDigest(ToCanonical()); }
 
-std::string CodecName(Codec codec) {
-  switch (codec) {
-    case Codec::kF32:
-      return "f32";
-    case Codec::kF16:
-      return "f16";
-    case Codec::kBf16:
-      return "bf16";
-    case Codec::kI8x:
-      return "i8x";
-    case Codec::kI6x:
-      return "i6x";
-    case Codec::kI5x:
-      return "i5x";
-    case Codec::kI4x:
-      return "i4x";
-    case Codec::kLossless16:
-      return "lossless16";
-    case Codec::kLosslessBf16:
-      return "lossless16-bf16";
-    case Codec::kEzq32:
-      return "ezq32";
-    case Codec::kEzq16:
-      return "ezq16";
-    case Codec::kEzq8:
-      return "ezq8";
-    case Codec::kEzq4:
-      return "ezq4";
-    case Codec::kEzq2:
-      return "ezq2";
-  }
-  return absl::StrCat("codec ", static_cast<int>(codec));
-}
-
-std::vector<std::string> CodecNames() {
-  std::vector<std::string> names;
-  for (const Codec codec : kAllCodecs) names.push_back(CodecName(codec));
-  return names;
-}
-
-absl::StatusOr<Codec> ParseCodec(absl::string_view name) {
-  for (const Codec codec : kAllCodecs) {
-    if (name == CodecName(codec)) return codec;
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("codec \"", name, "\" is unknown; known are: ", absl::StrJoin(CodecNames(), ", ")));
-}
-
 std::vector<std::string> PixelsNames() { return {"packed", "raw", "none"}; }
 
 std::string PixelsName(const SetSpec& set) {

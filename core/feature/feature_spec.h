@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/base/digest.h"
+#include "core/feature/codec.h"
 #include "core/identity/canonical_spec.h"
 #include "core/mask/mask.h"
 #include "core/view/view_spec.h"
@@ -40,51 +41,6 @@ struct FeatureSpec {
 
 // What a teacher's spec says under "importance" where it computes none: every patch weighs the same then.
 inline constexpr char kNoImportance[] = "none";
-
-// How values are stored (docs/codecs.md).
-enum class Codec : uint8_t {
-  kF32 = 1,
-  kF16 = 2,
-  kBf16 = 3,
-  kI8x = 4,  // 8 bits a value
-  kI6x = 5,
-  kI5x = 6,
-  kI4x = 7,
-  kLossless16 = 8,    // the bits of kF16, entropy-coded
-  kLosslessBf16 = 9,  // the bits of kBf16, entropy-coded
-  kEzq32 = 10,        // one step for most channels, entropy-coded: 1/32, …
-  kEzq16 = 11,
-  kEzq8 = 12,
-  kEzq4 = 13,
-  kEzq2 = 14,  // 1/2
-};
-inline constexpr Codec kAllCodecs[] = {Codec::kF32,          Codec::kF16,   Codec::kBf16,  Codec::kLossless16,
-                                       Codec::kLosslessBf16, Codec::kI8x,   Codec::kI6x,   Codec::kI5x,
-                                       Codec::kI4x,          Codec::kEzq32, Codec::kEzq16, Codec::kEzq8,
-                                       Codec::kEzq4,         Codec::kEzq2};
-inline constexpr Codec kEzqCodecs[] = {Codec::kEzq32, Codec::kEzq16, Codec::kEzq8, Codec::kEzq4,
-                                       Codec::kEzq2};
-inline constexpr bool IsEzq(Codec codec) { return codec >= Codec::kEzq32 && codec <= Codec::kEzq2; }
-// Bits of a code of the packed codecs; 0 for the others.
-inline constexpr int PackedBits(Codec codec) {
-  return codec == Codec::kI6x ? 6 : codec == Codec::kI5x ? 5 : codec == Codec::kI4x ? 4 : 0;
-}
-// True for codecs whose scales stand in a profile.
-inline constexpr bool NeedsProfile(Codec codec) {
-  return codec == Codec::kI8x || PackedBits(codec) != 0 || IsEzq(codec);
-}
-// A codec whose planes can only be read whole has another one for single rows; else itself. The values are
-// the same, but for ezq, whose are rounded to f16.
-inline constexpr Codec RowCodec(Codec codec) {
-  return codec == Codec::kLossless16 || IsEzq(codec) ? Codec::kF16
-         : codec == Codec::kLosslessBf16             ? Codec::kBf16
-                                                     : codec;
-}
-// "f32", "f16", "bf16", "lossless16", "lossless16-bf16", "i8x", "i6x", "i5x", "i4x", "ezq32", … "ezq2".
-// InvalidArgument lists them.
-std::string CodecName(Codec codec);
-std::vector<std::string> CodecNames();
-absl::StatusOr<Codec> ParseCodec(absl::string_view name);
 
 enum class TokenPolicy : uint8_t { kAll = 1, kVisible = 2 };
 

@@ -3,9 +3,9 @@
 #include <cstring>
 
 #include "core/base/bytes.h"
+#include "core/feature/has_f16c.h"
 
 #if defined(__x86_64__)
-#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -35,14 +35,6 @@ __attribute__((target("avx,f16c"))) size_t EncodeWithF16c(std::span<const float>
   return i + internal::EncodeHalvesPortably(source.subspan(i), target + 2 * i);
 }
 
-bool HasF16c() {
-  static const bool has = [] {
-    unsigned a = 0, b = 0, c = 0, d = 0;  // clang 14 does not know "f16c" by name
-    return __builtin_cpu_supports("avx") && __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
-  }();
-  return has;
-}
-
 #endif
 
 }  // namespace
@@ -67,14 +59,14 @@ size_t EncodeHalvesPortably(std::span<const float> source, uint8_t* target) {
 
 void DecodeHalves(const uint8_t* source, std::span<float> target) {
 #if defined(__x86_64__)
-  if (HasF16c()) return DecodeWithF16c(source, target);
+  if (internal::HasF16c()) return DecodeWithF16c(source, target);
 #endif
   internal::DecodeHalvesPortably(source, target);
 }
 
 size_t EncodeHalves(std::span<const float> source, uint8_t* target) {
 #if defined(__x86_64__)
-  if (HasF16c()) return EncodeWithF16c(source, target);
+  if (internal::HasF16c()) return EncodeWithF16c(source, target);
 #endif
   return internal::EncodeHalvesPortably(source, target);
 }

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/feature/feature_block_values.h"
+#include "core/feature/half_rows.h"
 #include "core/feature/profile.h"
 
 namespace afterimage::block {
@@ -52,8 +53,19 @@ size_t PlaneReader::ReadRowAs(ElementType type, size_t row, std::span<float> scr
     std::memcpy(target, source.data(), source.size());
     return width_;
   }
-  ReadRow(row, scratch);
-  return EncodeFloats(type, scratch, target);
+  if (type_ != ElementType::kI8 || type == ElementType::kF32) {
+    ReadRow(row, scratch);
+    return EncodeFloats(type, scratch, target);
+  }
+  const auto* const codes = reinterpret_cast<const int8_t*>(RowBytes(row).data());
+  type == ElementType::kF16 ? DecodeI8xRowToHalves(*scales_.i8x, codes, target)
+                            : DecodeI8xRowToBfloat16s(*scales_.i8x, codes, target);
+  const Range range = ExceptionsOf(row);
+  for (size_t i = range.begin; i < range.end; ++i) {  // in range, as CheckExceptions says
+    const PlaneException exception = ExceptionAt(i);
+    EncodeFloats(type, {&exception.value, 1}, target + 2 * (exception.position - row * width_));
+  }
+  return width_;
 }
 
 void PlaneReader::AppendExceptions(size_t row, size_t target_row, std::vector<PlaneException>& target) const {

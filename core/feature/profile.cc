@@ -119,8 +119,7 @@ absl::StatusOr<FeatureProfile> FeatureProfile::Create(ProfileContent content) {
     LevelCodes& codes = profile.codes_.emplace_back();
     codes.i8x = I8xChannels(level.mean, level.sigma);
     codes.packed = PackedChannels(level.mean, level.sigma);
-    for (const Codec codec : kEzqCodecs)
-      codes.ezq.push_back(EzqChannels(level.mean, level.sigma, EzqStep(codec)));
+    codes.ezq = EzqChannels(level.mean, level.sigma);
   }
   profile.content_ = std::move(content);
   return profile;

@@ -33,8 +33,8 @@ struct LevelProfile {
 // Scales of one level, ready for use.
 struct LevelCodes {
   I8xChannels i8x;
-  PackedChannels packed;         // of i4x, i5x and i6x
-  std::vector<I8xChannels> ezq;  // one per codec, as EzqIndex has it
+  PackedChannels packed;  // of i4x, i5x and i6x
+  EzqChannels ezq;
 };
 
 struct ProfileContent {

@@ -26,7 +26,7 @@ ScaleTables::ScaleTables(const LevelCodes& codes) : width_(static_cast<uint32_t>
     wide[codes.packed.wide[i]] = static_cast<uint8_t>(i + 1);
   }
   Append(packed, floats);
-  for (const I8xChannels& channels : codes.ezq) Append(channels.step, floats);
+  Append(codes.ezq.own_steps(), floats);
   const auto* const begin = reinterpret_cast<const uint8_t*>(floats.data());
   bytes_.assign(begin, begin + floats.size() * sizeof(float));
   bytes_.insert(bytes_.end(), wide.begin(), wide.end());

@@ -1,7 +1,7 @@
 // Sizes, errors and rates of the codecs beside memcpy of the same values as fp16: ViT-B/16, five levels, all
 // tokens, no pixels, on made-up activations (activations.h). One thread.
 //
-//   codec_benchmark [ROUNDS [CODEC]]                    15 rounds of every codec by default
+//   codec_benchmark [ROUNDS [CODEC]]                    15 rounds of every codec with a name by default
 //   codec_benchmark --write FILE.safetensors COUNT      as many images, for codec_anchors.py and codec-bench
 //   codec_benchmark --write-massive FILE.safetensors COUNT     with tokens far off, too
 #include <cstdio>
@@ -15,8 +15,13 @@
 #include "absl/strings/str_format.h"
 #include "core/base/allocator.h"
 #include "core/base/thread_cpu_time.h"
+#include "core/feature/bfloat16.h"
 #include "core/feature/codec_error.h"
+#include "core/feature/entropy.h"
+#include "core/feature/ezq.h"
 #include "core/feature/feature_block.h"
+#include "core/feature/half.h"
+#include "core/feature/lossless16.h"
 #include "core/feature/profile_builder.h"
 #include "core/tensors/safetensors.h"
 #include "tests/benchmarks/activations.h"
@@ -53,6 +58,30 @@ void Compare(const char* what, int rounds, size_t num_values, const std::functio
               bytes / benchmarks::Median(of_work) / 1e9, result.median_ratio, result.low, result.high);
 }
 
+// The Huffman frames that records of an entropy-coded codec hold; none of the others.
+std::vector<std::vector<uint8_t>> FramesOf(Codec codec, const FeatureProfile& profile,
+                                           const std::vector<FeatureRecord>& records) {
+  std::vector<std::vector<uint8_t>> frames;
+  const bool is_lossless = codec == Codec::kLossless16 || codec == Codec::kLosslessBf16;
+  if (!is_lossless && !IsEzq(codec)) return frames;
+  for (const FeatureRecord& record : records) {
+    for (const LevelFeatures& level : record.levels) {
+      const size_t count = level.values.size();
+      std::vector<uint8_t> plane(2 * count);
+      if (codec == Codec::kLossless16) EncodeHalves(level.values, plane.data());
+      if (codec == Codec::kLosslessBf16) EncodeBfloat16s(level.values, plane.data());
+      const std::vector<uint8_t> bytes =
+          is_lossless
+              ? EncodeLossless16(plane)
+              : EncodeEzqPlane(profile.FindCodes(level.level)->ezq.Of(codec), record.grid, level.values)
+                    .bytes;
+      const size_t before = is_lossless ? count : 1;  // lower bytes; the predictor
+      frames.emplace_back(bytes.begin() + static_cast<ptrdiff_t>(before), bytes.end());
+    }
+  }
+  return frames;
+}
+
 void Run(Codec codec, const FeatureProfile& profile, const std::vector<FeatureRecord>& records, int rounds) {
   CodecMeter meter(codec, &profile);
   std::vector<std::string> encoded;
@@ -77,15 +106,18 @@ void Run(Codec codec, const FeatureProfile& profile, const std::vector<FeatureRe
   Compare("encode to a block", rounds, values.size(), copy, [&] {
     for (const FeatureRecord& record : records) (void)EncodeFeatureBlock(record, codec, &profile).ok();
   });
-  Compare("decode to fp16, verified", rounds, values.size(), copy, [&] {
-    uint8_t* target = to.data();
-    for (const FeatureBlock& block : blocks) {
-      for (const LevelFeatures& level : levels) {
-        (void)block.ReadLevelAs(Codec::kF16, level.level, {}, {target, 2 * plane_values}).ok();
-        target += 2 * plane_values;
-      }
-    }
-  });
+  // Two bytes a value: of bf16 those that it has.
+  const Codec short_float = RowCodec(codec) == Codec::kBf16 ? Codec::kBf16 : Codec::kF16;
+  Compare(short_float == Codec::kBf16 ? "decode to bf16, verified" : "decode to fp16, verified", rounds,
+          values.size(), copy, [&] {
+            uint8_t* target = to.data();
+            for (const FeatureBlock& block : blocks) {
+              for (const LevelFeatures& level : levels) {
+                (void)block.ReadLevelAs(short_float, level.level, {}, {target, 2 * plane_values}).ok();
+                target += 2 * plane_values;
+              }
+            }
+          });
   Compare("decode to float32, verified", rounds, values.size(), copy, [&] {
     float* target = values.data();
     for (const FeatureBlock& block : blocks) {
@@ -94,6 +126,12 @@ void Run(Codec codec, const FeatureProfile& profile, const std::vector<FeatureRe
         target += plane_values;
       }
     }
+  });
+  const std::vector<std::vector<uint8_t>> frames = FramesOf(codec, profile, records);
+  if (frames.empty()) return;
+  std::vector<uint8_t> decoded(plane_values);
+  Compare("Zstandard alone, in the caches", rounds, values.size(), copy, [&] {
+    for (const std::vector<uint8_t>& frame : frames) (void)ReadHuffmanFrame(frame, decoded).ok();
   });
 }
 
@@ -141,10 +179,9 @@ int main(int argc, char** argv) {
     for (uint64_t i = 0; i < kNumRecords; ++i) records.push_back(maker.Make(kNumCalibrated + i));
     const FeatureProfile profile = benchmarks::Require(builder.Finish());
     std::printf("%s massive tokens an image\n", num_massive == 0 ? "no" : "five");
-    for (const Codec codec : kAllCodecs) {
-      if (argc > 2 && CodecName(codec) != argv[2]) continue;
-      Run(codec, profile, records, num_massive == 0 ? rounds : 1);
-    }
+    std::vector<Codec> codecs(std::begin(kAllCodecs), std::end(kAllCodecs));
+    if (argc > 2) codecs = {benchmarks::Require(ParseCodec(argv[2]))};
+    for (const Codec codec : codecs) Run(codec, profile, records, num_massive == 0 ? rounds : 1);
   }
   return EXIT_SUCCESS;
 }

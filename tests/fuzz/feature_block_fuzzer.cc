@@ -84,7 +84,9 @@ std::vector<std::string> FuzzCorpus() {
   std::vector<std::string> corpus = {EncodeFailedBlock("not an image")};
   const FeatureProfile profile = FuzzProfile();
   for (const TokenPolicy policy : {TokenPolicy::kAll, TokenPolicy::kVisible}) {
-    for (const Codec codec : kAllCodecs) {
+    std::vector<Codec> codecs(std::begin(kAllCodecs), std::end(kAllCodecs));
+    codecs.push_back(static_cast<Codec>(kFirstStepCodec + 33));  // a step of ezq without a name
+    for (const Codec codec : codecs) {
       FeatureRecord record =
           testing::MakeSyntheticRecord(DescribeFuzzSet(policy, codec), {testing::SyntheticImageKey(1), 0});
       record.levels[0].values[7] = 200.0f;  // of i8x: an exception

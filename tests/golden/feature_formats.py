@@ -55,7 +55,7 @@ def block(kind, flags, codec, geometry, view_digest, view_size, grid, num_tokens
         end = offset + len(payload)
 
     def header(digest_low, digest_high, checksum):
-        version = 3 if any(s[2] == PACKED_PIXELS for s in sections) else 1 if codec <= 2 else 2
+        version = 4 if codec >= 128 else 3 if any(s[2] == PACKED_PIXELS for s in sections) else 1 if codec <= 2 else 2
         head = b"\x89AFB\r\n\x1a\n" + struct.pack("<IIQ", version, 144, end)
         head += struct.pack("<BBBBI", kind, flags, codec, 0, len(sections))
         head += struct.pack("<6I", *geometry) + struct.pack("<Q", view_digest)
@@ -241,20 +241,22 @@ def raw_frame(data):
     return (bytes.fromhex("28b52ffd20") + bytes([len(data)]) + struct.pack("<I", len(data) << 3 | 1)[:3] + data)
 
 
-# Codec ezq16, with the same values: as they are, and predicted from left and up.
-step = numpy.clip(packed_sigma * f4(8) / f4(127), f4(1 / 16), f4(1 / 2))
-scaled = (packed_values - packed_mean) * (f4(1) / step)
-fits = numpy.abs(scaled) < 127.5
-exceptions = numpy.array([[(p, packed_values.flat[p]) for p in numpy.flatnonzero(~fits)]], DTYPE[EXCEPTION])
-assert exceptions.shape[1] == 1
-q = numpy.rint(numpy.where(fits, scaled, 0)).astype("i4")
-predicted = q.copy()
-predicted[2] -= q[1]  # the second patch has a neighbour to the left only,
-predicted[3] -= q[1]  # the third above only,
-predicted[4] -= (q[3] + q[2]) >> 1  # the fourth both
-for name, predictor, codes in (("kBlockEzq16", 0, q), ("kBlockEzq16Predicted", 1, predicted)):
+# Codecs ezq16 and ezq:66, with the same values: as they are, and predicted from left and up.
+for name, codec, units, predictor in (("kBlockEzq16", 11, 64, 0), ("kBlockEzq16Predicted", 11, 64, 1),
+                                      ("kBlockEzq66", 128 + 33, 66, 1)):
+    step = numpy.clip(packed_sigma * f4(8) / f4(127), f4(units / 1024), f4(1 / 2))
+    scaled = (packed_values - packed_mean) * (f4(1) / step)
+    fits = numpy.abs(scaled) < 127.5
+    exceptions = numpy.array([[(p, packed_values.flat[p]) for p in numpy.flatnonzero(~fits)]], DTYPE[EXCEPTION])
+    assert exceptions.shape[1] == 1
+    q = numpy.rint(numpy.where(fits, scaled, 0)).astype("i4")
+    predicted = q.copy()
+    predicted[2] -= q[1]  # the second patch has a neighbour to the left only,
+    predicted[3] -= q[1]  # the third above only,
+    predicted[4] -= (q[3] + q[2]) >> 1  # the fourth both
+    codes = predicted if predictor else q
     coded = bytes([predictor]) + raw_frame((codes & 255).astype("u1").tobytes())
-    data, _ = block(1, 1, 11, geometry, 0x0123456789abcdef, 4, 2, 5, 0, 24, [
+    data, _ = block(1, 1, codec, geometry, 0x0123456789abcdef, 4, 2, 5, 0, 24, [
         (IMPORTANCE, 0, F32, importance), (PLANE, 3, EZQ, [list(coded)]), (STATISTICS, 3, F32, statistics),
         (EXCEPTIONS, 3, EXCEPTION, exceptions)], profile=packed_profile_digest)
     show(name, data)

@@ -142,6 +142,31 @@ TEST_F(CalibrateTest, TheErrorThatIsAskedForChoosesTheCodec) {
                        AllOf(HasSubstr("RMSE of at most 0"), HasSubstr("most exact is"))));
 }
 
+// Between two steps with names: more are measured, on the same records.
+TEST_F(CalibrateTest, AnErrorThatIsAskedForIsLookedForBetweenTheStepsOfEzq) {
+  CalibrateInput input{description_, 2, 2000};
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const CalibrationReport named,
+                                  CalibrateOnImages(input, *images_, teacher_, nullptr));
+  const auto of = [&](Codec codec) {
+    return WorstRmse(*std::ranges::find(named.meters, codec, &CodecMeter::codec));
+  };
+  const double asked = (of(Codec::kEzq8) + of(Codec::kEzq4)) / 2;
+  input.limits.max_rmse = asked;
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const CalibrationReport report,
+                                  CalibrateOnImages(input, *images_, teacher_, nullptr));
+  ASSERT_GT(report.meters.size(), named.meters.size() + 1);
+  double below = 0, above = 1;
+  for (const CodecMeter& meter : report.meters) {
+    EXPECT_EQ(meter.num_records(), 32u);
+    if (!IsEzq(meter.codec())) continue;
+    const double error = WorstRmse(meter);
+    if (error <= asked) below = std::max(below, error);
+    if (error > asked) above = std::min(above, error);
+  }
+  EXPECT_GT(below, 0.95 * asked);
+  EXPECT_LT(above, 1.05 * asked);
+}
+
 TEST_F(CalibrateTest, TheSameRequestContinuesItsSetAndAnotherOneHasItsOwn) {
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const SetDescription first, DecideAndCreate(Ask("a", Codec::kI8x)));
   const uint64_t seen = teacher_.views_seen();

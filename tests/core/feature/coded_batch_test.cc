@@ -25,10 +25,11 @@ using ::testing::HasSubstr;
 
 constexpr uint32_t kLevel = 3, kGrid = 7, kRows = kGrid * kGrid + 1;
 
-constexpr Codec kCodecs[] = {Codec::kF32,        Codec::kF16,         Codec::kBf16, Codec::kI8x,
-                             Codec::kI6x,        Codec::kI5x,         Codec::kI4x,  Codec::kEzq32,
-                             Codec::kEzq16,      Codec::kEzq8,        Codec::kEzq4, Codec::kEzq2,
-                             Codec::kLossless16, Codec::kLosslessBf16};
+constexpr Codec kEzq66 = static_cast<Codec>(kFirstStepCodec + 33);  // a step without a name
+constexpr Codec kCodecs[] = {Codec::kF32,        Codec::kF16,          Codec::kBf16, Codec::kI8x,
+                             Codec::kI6x,        Codec::kI5x,          Codec::kI4x,  Codec::kEzq32,
+                             Codec::kEzq16,      Codec::kEzq8,         Codec::kEzq4, Codec::kEzq2,
+                             Codec::kLossless16, Codec::kLosslessBf16, kEzq66};
 // Fewer than the wide channels, odd ones, more than the threads of a row.
 constexpr uint32_t kWidths[] = {1, 5, 16, 17, 27, 64, 131, 300};
 
@@ -319,7 +320,8 @@ TEST(CodedLevelTest, RowsAreTheStoredBytesAndTheirExceptions) {
         {Codec::kI4x, RowCode::kPacked4, RowScale::kPacked, 14 + 16},
         {Codec::kI5x, RowCode::kPacked5, RowScale::kPacked, 14 + 4 + 16},
         {Codec::kI6x, RowCode::kPacked6, RowScale::kPacked, 14 + 7 + 16},
-        {Codec::kEzq8, RowCode::kI8, RowScale::kEzq8, 27},
+        {Codec::kEzq8, RowCode::kI8, RowScale::kEzq, 27},
+        {kEzq66, RowCode::kI8, RowScale::kEzq, 27},
         {Codec::kLossless16, RowCode::kF16, RowScale::kI8x, 54},
         {Codec::kLosslessBf16, RowCode::kBf16, RowScale::kI8x, 54}}) {
     const std::string encoded = EncodeFeatureBlock(record, codec, &profile).value();
@@ -328,6 +330,7 @@ TEST(CodedLevelTest, RowsAreTheStoredBytesAndTheirExceptions) {
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const CodedLevel level, CodedLevel::Open(block, kLevel));
     EXPECT_EQ(level.code(), code) << CodecName(codec);
     EXPECT_EQ(level.scale(), scale) << CodecName(codec);
+    EXPECT_EQ(level.ezq_step(), IsEzq(codec) ? EzqStep1024(codec) : 0) << CodecName(codec);
     ASSERT_EQ(level.row_bytes(), static_cast<size_t>(bytes)) << CodecName(codec);
     EXPECT_EQ(level.num_rows(), kRows);
     std::vector<uint8_t> all(kRows * level.row_bytes()), some(3 * level.row_bytes());

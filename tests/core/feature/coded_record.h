@@ -1,6 +1,7 @@
 // A record that every codec has something to do with, and a profile for it.
 #pragma once
 
+#include <iterator>
 #include <vector>
 
 #include "core/feature/ezq.h"
@@ -41,6 +42,13 @@ inline FeatureRecord Record() {
   }
   level.values[4 * kWidth + 5] = 30.5f;
   return record;
+}
+
+// Every codec that has a name, and two steps of ezq that have none.
+inline std::vector<Codec> Codecs() {
+  std::vector<Codec> codecs(std::begin(kAllCodecs), std::end(kAllCodecs));
+  for (const char* const name : {"ezq:66", "ezq:240"}) codecs.push_back(ParseCodec(name).value());
+  return codecs;
 }
 
 // The largest error of a value of Record().

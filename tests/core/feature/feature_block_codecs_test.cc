@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "core/feature/bfloat16.h"
@@ -24,6 +25,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 namespace golden = ::afterimage::testing::golden;
 using testing::Bound;
+using testing::Codecs;
 using testing::kWidth;
 using testing::profile;
 using testing::Record;
@@ -50,13 +52,19 @@ TEST(FeatureBlockCodecsTest, TheGoldenLosslessBlocksAreRead) {
 
 // With and without prediction they are the same values, and those of our own encoder.
 TEST(FeatureBlockCodecsTest, TheGoldenBlocksOfEzqAreRead) {
-  const std::string ours = EncodeFeatureBlock(Record(), Codec::kEzq16, &profile()).value();
-  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock own, FeatureBlock::Parse(AsBytes(ours), &profile()));
-  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureRecord expected, own.ToRecord());
-  for (const char* const text : {golden::kBlockEzq16, golden::kBlockEzq16Predicted}) {
+  for (const auto& [name, text, version] :
+       {std::tuple("ezq16", golden::kBlockEzq16, 2u), std::tuple("ezq16", golden::kBlockEzq16Predicted, 2u),
+        std::tuple("ezq:66", golden::kBlockEzq66, 4u)}) {
+    const Codec codec = ParseCodec(name).value();
+    const std::string ours = EncodeFeatureBlock(Record(), codec, &profile()).value();
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock own, FeatureBlock::Parse(AsBytes(ours), &profile()));
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureRecord expected, own.ToRecord());
     const std::string bytes = HexDecode(text).value();
+    for (const std::string& one : {ours, bytes})
+      EXPECT_EQ(LoadLittleEndian<uint32_t>(AsBytes(one).data() + block::kVersionAt), version) << name;
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block,
                                     FeatureBlock::Parse(AsBytes(bytes), &profile()));
+    EXPECT_EQ(block.codec(), codec);
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureRecord record, block.ToRecord());
     testing::ExpectEqualRecords(record, expected);
     EXPECT_EQ(record.levels[0].values[4 * kWidth + 5], 30.5f);
@@ -66,7 +74,7 @@ TEST(FeatureBlockCodecsTest, TheGoldenBlocksOfEzqAreRead) {
 TEST(FeatureBlockCodecsTest, EzqWithinItsRangeIsOffByHalfAStep) {
   FeatureRecord record = Record();
   record.levels[0].values[4 * kWidth + 5] = 0;
-  for (const Codec codec : kEzqCodecs) {
+  for (const Codec codec : EzqCodecs()) {
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::string bytes, EncodeFeatureBlock(record, codec, &profile()));
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block,
                                     FeatureBlock::Parse(AsBytes(bytes), &profile()));
@@ -78,6 +86,7 @@ TEST(FeatureBlockCodecsTest, EzqWithinItsRangeIsOffByHalfAStep) {
   }
   EXPECT_EQ(EzqStep(Codec::kEzq32), 1.0f / 32);
   EXPECT_EQ(EzqStep(Codec::kEzq2), 0.5f);
+  EXPECT_EQ(EzqStep(ParseCodec("ezq:66").value()), 66.0f / 1024);
 }
 
 // Neighbours that are alike take less when they are predicted.
@@ -124,7 +133,7 @@ TEST(FeatureBlockCodecsTest, PredictionMakesSmoothPlanesSmaller) {
 }
 
 TEST(FeatureBlockCodecsTest, WhatIsDecodedIsWithinTheBoundAndEncodesToTheSameBytes) {
-  for (const Codec codec : kAllCodecs) {
+  for (const Codec codec : Codecs()) {
     SCOPED_TRACE(CodecName(codec));
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::string bytes, EncodeFeatureBlock(Record(), codec, &profile()));
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block,
@@ -141,7 +150,7 @@ TEST(FeatureBlockCodecsTest, WhatIsDecodedIsWithinTheBoundAndEncodesToTheSameByt
 
 // Also in the encoding of rows that a codec with whole planes has.
 TEST(FeatureBlockCodecsTest, RowsOfAPartAreThoseOfTheWhole) {
-  for (const Codec codec : kAllCodecs) {
+  for (const Codec codec : Codecs()) {
     SCOPED_TRACE(CodecName(codec));
     const PinnedBytes whole =
         PinnedBytes::FromString(EncodeFeatureBlock(Record(), codec, &profile()).value());
@@ -185,7 +194,7 @@ TEST(FeatureBlockCodecsTest, RowsOfAPartAreThoseOfTheWhole) {
 
 TEST(FeatureBlockCodecsTest, LevelsAreReadAsHalvesAsTheyWouldBeRounded) {
   const std::vector<uint16_t> some = {0, 4, 1};
-  for (const Codec codec : kAllCodecs) {
+  for (const Codec codec : Codecs()) {
     SCOPED_TRACE(CodecName(codec));
     const std::string bytes = EncodeFeatureBlock(Record(), codec, &profile()).value();
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block,
@@ -227,7 +236,7 @@ TEST(FeatureBlockCodecsTest, ReadingAsAFormatThatIsTooSmallNamesTheValue) {
 }
 
 TEST(FeatureBlockCodecsTest, EveryCutAndEveryFlippedBitIsDataLoss) {
-  for (const Codec codec : kAllCodecs) {
+  for (const Codec codec : Codecs()) {
     SCOPED_TRACE(CodecName(codec));
     const std::string good = EncodeFeatureBlock(Record(), codec, &profile()).value();
     const auto read = [&](const std::string& bytes) {
@@ -246,7 +255,7 @@ TEST(FeatureBlockCodecsTest, EveryCutAndEveryFlippedBitIsDataLoss) {
 }
 
 TEST(FeatureBlockCodecsTest, NumbersThatAreNoneAreRefusedWithLevelAndToken) {
-  for (const Codec codec : kAllCodecs) {
+  for (const Codec codec : Codecs()) {
     for (const float bad :
          {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
       FeatureRecord record = Record();

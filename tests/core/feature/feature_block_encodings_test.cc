@@ -24,7 +24,7 @@ constexpr Selection::Encoding kWithProfile[] = {Selection::Encoding::kI8x, Selec
 // What travels is what the other codec would have stored of what is stored; the bounds of both add up.
 TEST(FeatureBlockEncodingsTest, EveryCodecTravelsInAnEncodingWithAProfile) {
   const std::vector<float> exact = Record().levels[0].values;
-  for (const Codec codec : kAllCodecs) {
+  for (const Codec codec : testing::Codecs()) {
     const PinnedBytes stored =
         PinnedBytes::FromString(EncodeFeatureBlock(Record(), codec, &profile()).value());
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block, FeatureBlock::Parse(stored.bytes, &profile()));

@@ -239,6 +239,37 @@ TEST(FeatureSpecTest, CodecsHaveNames) {
   for (const Codec codec : kAllCodecs) EXPECT_THAT(ParseCodec(CodecName(codec)), IsOkAndHolds(codec));
 }
 
+TEST(FeatureSpecTest, StepsOfEzqHaveOneNameEach) {
+  const std::vector<Codec> codecs = EzqCodecs();
+  EXPECT_EQ(codecs.size(), 4u * kStepsPerOctave + 1);
+  uint32_t before = 0;
+  for (const Codec codec : codecs) {
+    EXPECT_THAT(ParseCodec(CodecName(codec)), IsOkAndHolds(codec));
+    const uint32_t step = EzqStep1024(codec);
+    EXPECT_GT(step, before);
+    EXPECT_TRUE(before == 0 || step * 32 <= before * 33) << step;  // so an error is met within 3.2 %
+    before = step;
+    EXPECT_TRUE(NeedsProfile(codec));
+    EXPECT_EQ(RowCodec(codec), Codec::kF16);
+  }
+  EXPECT_EQ(EzqStep1024(Codec::kEzq32), 32);
+  EXPECT_EQ(EzqStep1024(Codec::kEzq2), 512);
+  EXPECT_EQ(CodecName(static_cast<Codec>(128 + 33)), "ezq:66");
+  EXPECT_EQ(CodecName(static_cast<Codec>(255)), "ezq:504");
+  const auto refused = [](absl::string_view name, const char* nearest) {
+    EXPECT_THAT(ParseCodec(name), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(nearest))) << name;
+  };
+  refused("ezq:64", "nearest to it: ezq16");  // has a name of its own
+  refused("ezq:67", "nearest to it: ezq:66 and ezq:68");
+  refused("ezq:1", "nearest to it: ezq32");
+  refused("ezq:600", "nearest to it: ezq2");
+  refused("ezq:066", "nearest to it: ezq:66");
+  refused("ezq:", "known are");
+  refused("ezq:-66", "known are");
+  EXPECT_FALSE(IsEzq(static_cast<Codec>(160)));
+  EXPECT_FALSE(IsEzq(static_cast<Codec>(15)));
+}
+
 TEST(FeatureSpecTest, LastLevels) {
   EXPECT_THAT(LastLevels(12, 5), ElementsAre(8, 9, 10, 11, 12));
   EXPECT_THAT(LastLevels(4, 9), ElementsAre(1, 2, 3, 4));

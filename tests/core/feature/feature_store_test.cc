@@ -44,12 +44,12 @@ TEST_F(ResultFromStoredTest, ABlockIsOkAndPinned) {
 
 TEST_F(ResultFromStoredTest, OtherBytesAreDamagedAndTheReasonNamesTheKey) {
   std::string version = MakeSyntheticBlock(description_, key_);
-  version[8] = 4;
+  version[8] = 5;
   std::string content = MakeSyntheticBlock(description_, key_);
   content.back() ^= 1;
   const std::pair<std::string, const char*> cases[] = {
       {"", "0 bytes"},
-      {version, "version 4, this program reads versions 1 to 3"},
+      {version, "version 5, this program reads versions 1 to 4"},
       {content, "checksum"},
       {EncodeFailedBlock("x").substr(0, 150), "bytes"}};
   for (const auto& [value, why] : cases) {
