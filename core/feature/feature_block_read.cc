@@ -231,11 +231,13 @@ absl::Status FeatureBlock::ReadLevelAs(Codec format, uint32_t level, std::span<c
   }
   const size_t element_bytes = block::ElementBytes(type), row_bytes = width_ * element_bytes;
   const Section* const section = FindLevel(Code(SectionKind::kPlane), level);
-  const bool is_coded_so = section != nullptr && section->type != static_cast<uint8_t>(type) &&
-                           block::RowType(static_cast<ElementType>(section->type)) == type;
-  if (is_coded_so && rows.empty() && target.size() == num_tokens_ * row_bytes) {
+  const bool is_whole = section != nullptr && rows.empty() && target.size() == num_tokens_ * row_bytes;
+  if (is_whole && block::RowType(static_cast<ElementType>(section->type)) == type) {
     AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*section));
-    return DecodeLossless16(bytes, target);  // the only coded planes of floats
+    if (section->type != static_cast<uint8_t>(type))
+      return DecodeLossless16(bytes, target);  // the only coded planes of floats
+    std::memcpy(target.data(), bytes.data(), bytes.size());
+    return absl::OkStatus();
   }
   std::vector<float> scratch(width_);
   return ReadRows(level, rows, target.size() / element_bytes,

@@ -13,6 +13,14 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 
+// Loops over rows that must be one with their caller, for positions to stay in registers. Beside the calls
+// that the thread sanitizer puts in, gcc refuses.
+#if defined(__SANITIZE_THREAD__)
+#define AFTERIMAGE_WITH_CALLER inline
+#else
+#define AFTERIMAGE_WITH_CALLER inline __attribute__((always_inline))
+#endif
+
 namespace afterimage {
 namespace {
 
@@ -108,7 +116,7 @@ void AppendRow(const std::array<std::array<HuffmanCode, kSymbols>, kColours>& co
 // `last`: where eight bytes can be loaded for the last time; codes that would lead beyond it are not those of
 // an encoder, and give whatever comes.
 template <size_t kRows, size_t kCount>
-inline __attribute__((always_inline)) void DecodeSymbols(const uint8_t* bytes, uint64_t last,
+AFTERIMAGE_WITH_CALLER void DecodeSymbols(const uint8_t* bytes, uint64_t last,
                                                          const uint16_t* table, uint64_t (&position)[kRows],
                                                          uint8_t* target, size_t stride) {
   // A mark on top, which comes down as codes are shifted out: where it is says how many bits that were.
@@ -134,7 +142,7 @@ static_assert(kSymbolsPerLoad * kMaxCodeBits + 7 < 63);  // up to 7 bits of a by
 
 // Residuals of `kRows` rows, `stride` bytes apart.
 template <size_t kRows>
-inline __attribute__((always_inline)) void DecodeResiduals(ByteSpan bytes,
+AFTERIMAGE_WITH_CALLER void DecodeResiduals(ByteSpan bytes,
                                                            const std::array<HuffmanTable, 3>& tables,
                                                            size_t area, uint64_t (&positions)[kRows],
                                                            uint8_t* target, size_t stride) {
