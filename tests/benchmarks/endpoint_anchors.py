@@ -57,18 +57,17 @@ class Batch:
 
 
 def arrow_file(path, records, kind):
-    """The records as a column of a mapped Arrow file."""
+    """A mapped Arrow file with a batch for each record."""
     import pyarrow as pa
 
+    schema = pa.schema([("record", kind)])
     if not os.path.exists(path):
-        schema = pa.schema([("record", kind)])
         with pa.OSFile(path + ".part", "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            for first in range(0, len(records.blocks), 256):
-                rows = records.blocks[first : first + 256]
-                column = pa.FixedSizeBinaryArray.from_buffers(kind, len(rows), [None, pa.py_buffer(rows.tobytes())])
+            for block in records.blocks:
+                column = pa.FixedSizeBinaryArray.from_buffers(kind, 1, [None, pa.py_buffer(block.tobytes())])
                 writer.write_batch(pa.record_batch([column], schema=schema))
         os.rename(path + ".part", path)
-    return pa.ipc.open_file(pa.memory_map(path)).read_all()
+    return pa.ipc.open_file(pa.memory_map(path))
 
 
 def flight_server(block_file, order_file, block_bytes):
@@ -94,19 +93,18 @@ def flight_server(block_file, order_file, block_bytes):
         ]
 
     made = {size: batches(size) for size in (1, 8)}
-    table = arrow_file(block_file + ".arrow", records, kind)
+    file = arrow_file(block_file + ".arrow", records, kind)
 
-    def taken(size):
+    def from_file():
         """As a server of an Arrow file is usually written."""
-        for first in range(0, len(records.order), size):
-            yield from table.take(records.order[first : first + size]).to_batches()
+        for i in records.order:
+            yield file.get_batch(int(i))
 
     class Server(flight.FlightServerBase):
         def do_get(self, context, ticket):
-            kind, size = ticket.ticket.decode().split()
-            if kind == "take":
-                return flight.GeneratorStream(table.schema, taken(int(size)))
-            schema, rows = made[int(size)]
+            if ticket.ticket == b"file":
+                return flight.GeneratorStream(file.schema, from_file())
+            schema, rows = made[int(ticket.ticket)]
             return flight.RecordBatchStream(pa.RecordBatchReader.from_batches(schema, rows))
 
     server = Server("grpc://127.0.0.1:0")
