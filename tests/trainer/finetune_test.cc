@@ -125,7 +125,9 @@ TEST_F(FinetuneTest, InHalfPrecisionItLearnsLeavesOverflowsOutAndGoesOnToTheBit)
   EXPECT_GT(summary.test->top1(), 0.9);
   for (const std::string& line : Metrics("whole")) {
     const Json json = Json::parse(line);
-    if (json.contains("loss")) EXPECT_TRUE(json.contains("loss_scale")) << line;
+    if (json.contains("loss")) {
+      EXPECT_TRUE(json.contains("loss_scale")) << line;
+    }
   }
   options.run.out = Path("parts");
   options.run.test_images.clear();

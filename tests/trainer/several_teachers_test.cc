@@ -101,7 +101,9 @@ TEST_F(SeveralTeachersTest, TargetsAreEachTeachersRowsOfTheFirstOnesMask) {
       const FeatureRecord theirs = RecordOf(*cache_.catalog, other.set.Id(), key);
       for (int64_t token = 0; token <= 5; ++token) {
         const int64_t row = token == 0 ? 0 : mask[static_cast<size_t>(token - 1)] + 1;
-        if (token > 0) ASSERT_EQ(batch->visible[i][token - 1].item<int64_t>(), row - 1);
+        if (token > 0) {
+          ASSERT_EQ(batch->visible[i][token - 1].item<int64_t>(), row - 1);
+        }
         const auto expect_row = [&](size_t target, const LevelFeatures& level) {
           for (int64_t channel = 0; channel < level.width; ++channel) {
             ASSERT_EQ(batch->targets[target][i][token][channel].item<float>(),
