@@ -95,16 +95,15 @@ absl::StatusOr<CalibrationReport> CalibrateOnImages(const CalibrateInput& input,
   report.num_images = images.manifest().num_keys();
   report.source = Describe(sample, images, input);
   report.exact = CodecName(Codec::kF32);
-  for (const FeatureRecord& record : measured) {
-    for (CodecMeter& meter : report.meters) AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
-  }
-  for (std::vector<CodecMeter> finer;
-       !(finer = MakeFinerMeters(report, input.limits, description.set.pixel_coding)).empty();) {
-    for (CodecMeter& meter : finer) {
-      for (const FeatureRecord& record : measured) AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
-      report.meters.push_back(meter);
+  const auto measure = [&](std::vector<CodecMeter>& meters) {
+    for (const FeatureRecord& record : measured) {
+      for (CodecMeter& meter : meters) AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
     }
-  }
+    return absl::OkStatus();
+  };
+  AFTERIMAGE_RETURN_IF_ERROR(measure(report.meters));
+  AFTERIMAGE_RETURN_IF_ERROR(
+      MeasureFinerSteps(report, input.limits, description.set.pixel_coding, measure));
   report.num_also_calibrated = measured.size();
   return report;
 }

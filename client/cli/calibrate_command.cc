@@ -143,16 +143,15 @@ absl::Status RunCalibrate(const CalibrateFlags& flags) {
                                                AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
                                              return absl::OkStatus();
                                            }));
-  for (std::vector<CodecMeter> finer;
-       !(finer = MakeFinerMeters(report, flags.limits, description.set.pixel_coding)).empty();) {
-    AFTERIMAGE_RETURN_IF_ERROR(ForEachRecord(source, sample.measured, "measure steps", flags.json,
-                                             [&](uint64_t, const FeatureRecord& record) -> absl::Status {
-                                               for (CodecMeter& meter : finer)
-                                                 AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
-                                               return absl::OkStatus();
-                                             }));
-    for (const CodecMeter& meter : finer) report.meters.push_back(meter);
-  }
+  AFTERIMAGE_RETURN_IF_ERROR(MeasureFinerSteps(
+      report, flags.limits, description.set.pixel_coding,
+      [&](std::vector<CodecMeter>& meters) {
+        return ForEachRecord(source, sample.measured, "measure steps", flags.json,
+                             [&](uint64_t, const FeatureRecord& record) -> absl::Status {
+                               for (CodecMeter& meter : meters) AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
+                               return absl::OkStatus();
+                             });
+      }));
 
   AFTERIMAGE_RETURN_IF_ERROR(catalog.PutProfile(*report.profile));
   if (!flags.name.empty())

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/cli/command.h"
+#include "client/flags/encoding_flag.h"
 #include "core/base/files.h"
 #include "core/base/status_macros.h"
 #include "core/feature/feature_block.h"
@@ -108,12 +109,8 @@ void AddGetCommand(CLI::App& app, Runner& run) {
   command->add_option("--image", flags->image, "image file; its key is computed");
   command->add_option("--view-seed", flags->view_seed, "view seed")->capture_default_str();
   command->add_option("--levels", flags->levels, "levels to read (default: all that are stored)")->delimiter(',');
-  command
-      ->add_option_function<std::string>(
-          "--wire-encoding",
-          [flags](const std::string& name) { flags->encoding = ParseEncoding(name).value(); },
-          "how values travel, and so what is read of them (stored)")
-      ->check(CLI::IsMember(EncodingNames()));
+  AddWireEncodingFlag(*command, flags->encoding, "Options",
+                      "how values travel, and so what is read of them (stored)");
   command->add_option("--out", flags->out, "safetensors file: level.N [tokens, channels], importance, tokens, pixels");
   command->callback([flags, &run] { run = [flags] { return RunGet(*flags); }; });
 }

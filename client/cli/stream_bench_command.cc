@@ -9,6 +9,7 @@
 #include "client/cli/command.h"
 #include "client/cli/epoch_bench.h"
 #include "client/cli/stall_report.h"
+#include "client/flags/encoding_flag.h"
 #include "client/flags/hedge_flag.h"
 #include "core/base/allocator.h"
 #include "core/base/progress.h"
@@ -285,12 +286,7 @@ void AddStreamBenchCommand(CLI::App& app, Runner& run) {
           "visible: the rows of one mask, as a trainer reads; stored: all rows (visible)")
       ->check(CLI::IsMember({"visible", "stored"}));
   command->add_flag("--no-pixels", flags->no_pixels, "leave the views' pixels out");
-  command
-      ->add_option_function<std::string>(
-          "--wire-encoding",
-          [flags](const std::string& name) { flags->encoding = ParseEncoding(name).value(); },
-          "how values travel (stored)")
-      ->check(CLI::IsMember(EncodingNames()));
+  AddWireEncodingFlag(*command, flags->encoding, "Options", "how values travel (stored)");
   command->add_option("--credit", flags->credit_bytes, "bytes under way per rank, e.g. 64MB")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
       ->capture_default_str();

@@ -4,6 +4,9 @@
 #include <cmath>
 #include <cstddef>
 #include <optional>
+#include <utility>
+
+#include "core/base/status_macros.h"
 
 namespace afterimage {
 namespace {
@@ -62,6 +65,16 @@ std::vector<CodecMeter> MakeFinerMeters(const CalibrationReport& report, const C
     if (is_new(i)) meters.emplace_back(codecs[static_cast<size_t>(i)], report.profile.get(), pixel_coding);
   }
   return meters;
+}
+
+absl::Status MeasureFinerSteps(CalibrationReport& report, const CodecLimits& limits, PixelCoding pixel_coding,
+                               const std::function<absl::Status(std::vector<CodecMeter>& meters)>& measure) {
+  while (true) {
+    std::vector<CodecMeter> meters = MakeFinerMeters(report, limits, pixel_coding);
+    if (meters.empty()) return absl::OkStatus();
+    AFTERIMAGE_RETURN_IF_ERROR(measure(meters));
+    for (CodecMeter& meter : meters) report.meters.push_back(std::move(meter));
+  }
 }
 
 }  // namespace afterimage

@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "client/flags/access_flags.h"
+#include "client/flags/encoding_flag.h"
 #include "client/flags/hedge_flag.h"
 
 namespace afterimage::trainer {
@@ -104,13 +105,8 @@ void AddFlags(CLI::App& command, const Targets& targets) {
           "ones, which a precompute is still making; compute them here, with --teacher and --images (fail)")
       ->check(CLI::IsMember({"fail", "skip", "wait", "compute"}))
       ->group(group);
-  command
-      .add_option_function<std::string>(
-          "--wire-encoding",
-          [targets](const std::string& name) { targets.input.wire_encoding = ParseEncoding(name).value(); },
-          "how features travel from the cache, with the error that this adds (stored)")
-      ->check(CLI::IsMember(EncodingNames()))
-      ->group(group);
+  AddWireEncodingFlag(command, targets.input.wire_encoding, group,
+                      "how features travel from the cache, with the error that this adds (stored)");
   command.add_option("--credit-bytes", targets.credit_bytes, "read-ahead")
       ->capture_default_str()
       ->group(group);

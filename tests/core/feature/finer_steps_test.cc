@@ -52,10 +52,11 @@ class FinerStepsTest : public ::testing::Test {
   }
   // As a calibration does it.
   const CodecMeter& Chosen(const CodecLimits& limits) {
-    for (std::vector<CodecMeter> finer; !(finer = MakeFinerMeters(report_, limits)).empty();) {
-      Measure(finer);
-      for (const CodecMeter& meter : finer) report_.meters.push_back(meter);
-    }
+    AFTERIMAGE_EXPECT_OK(
+        MeasureFinerSteps(report_, limits, PixelCoding::kRaw, [](std::vector<CodecMeter>& meters) {
+          Measure(meters);
+          return absl::OkStatus();
+        }));
     const Codec codec = ChooseCodec(report_, limits).value();
     return *std::ranges::find(report_.meters, codec, &CodecMeter::codec);
   }
