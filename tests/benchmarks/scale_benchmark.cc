@@ -1,7 +1,7 @@
 // What the number of records costs: the start of a server and of an epoch, memory, and the time of a record, of
 // sets of 10,000, 100,000 and 1,000,000 small records.
 //
-//   scale_benchmark FOLDER [--rounds 15]
+//   scale_benchmark FOLDER [rounds = 15]
 //
 // FOLDER takes 3 GB and is kept for the next run.
 #include <unistd.h>
@@ -19,7 +19,6 @@
 #include "absl/status/status.h"
 #include "client/open_cache.h"
 #include "core/base/allocator.h"
-#include "tests/benchmarks/endpoint_data.h"
 #include "tests/benchmarks/line_process.h"
 #include "tests/benchmarks/server_process.h"
 #include "tests/benchmarks/support.h"
@@ -173,8 +172,12 @@ void Run(const fs::path& folder, int num_rounds) {
 int main(int argc, char** argv) {
   using namespace afterimage::benchmarks;
   afterimage::KeepFreedMemory();
-  const EndpointArguments arguments = ParseEndpointArguments(argc, argv);
+  const int rounds = argc > 2 ? std::atoi(argv[2]) : 15;
+  if (argc < 2 || argc > 3 || rounds < 1) {
+    std::fprintf(stderr, "usage: scale_benchmark FOLDER [ROUNDS]\n");
+    return 2;
+  }
   PrintMachine();
-  Run(arguments.folder, arguments.rounds);
+  Run(argv[1], rounds);
   return EXIT_SUCCESS;
 }
