@@ -69,9 +69,11 @@ void DeclareFlags(CLI::App& app, ServerOptions& o) {
                  "Short calls of one client at once; one more is told to try again; 0: no limit")
       ->capture_default_str()
       ->check(CLI::Range(0, 10'000));
-  app.add_option("--reader-threads", o.reader_threads, "Per epoch stream; more for a cold disk")
+  app.add_option("--reader-threads", o.reader_threads,
+                 "Per epoch stream, beside the stream's own, which reads where it would wait; more for a cold "
+                 "disk")
       ->capture_default_str()
-      ->check(CLI::Range(1, 64));
+      ->check(CLI::Range(0, 64));
   app.add_option("--drain-timeout", o.drain_timeout_s, "Seconds that streams get to finish after SIGTERM")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 86'400.0));

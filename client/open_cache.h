@@ -21,7 +21,7 @@ struct OpenCacheOptions {
   bool create = false;  // make the folder a cache if it is none; ignored for a server
   uint64_t quota_bytes =
       0;  // of a folder: writing beyond it is ResourceExhausted; 0 = no quota; ignored for a server
-  int reader_threads = 2;  // per epoch stream on a folder; a server has its own
+  int reader_threads = 1;  // per epoch stream on a folder, beside its reader; a server has its own
   // Of a server. What is left empty comes from the environment (ServerAccess::OrEnvironment).
   ServerAccess access;
   // Of several servers: MergedEpochSource::Options::hedge_after; unset: as it is there.

@@ -18,9 +18,8 @@ namespace afterimage {
 namespace {
 
 // Small records share a message; a message with this much is not worth waiting for more.
-constexpr uint64_t kWantedMessageBytes = 256 << 10;
-constexpr uint64_t kMaxMessageBytes = 1 << 20;
-constexpr std::chrono::microseconds kLinger(500);
+constexpr uint64_t kWantedMessageBytes = 1 << 20;
+constexpr absl::Duration kLinger = absl::Milliseconds(1);
 // Room for the header fields beside a block.
 constexpr uint64_t kHeaderBytes = 4 << 10;
 // A client that has been told the end half-closes; one that does not is not waited for.
@@ -64,11 +63,9 @@ absl::Status EpochSession::Run() {
   stream_->SendInitialMetadata();
 
   std::thread listener([this] { ListenForCredit(); });
-  std::thread taker([this] { TakeFrames(); });
   pass->OnStop([this] { Stop(StoppingStatus()); });
   const absl::Status status = WriteFrames();
   Stop(status);
-  taker.join();
   if (!WriteEnd(status)) context_->TryCancel();
   {
     std::unique_lock lock(mutex_);
@@ -113,129 +110,110 @@ void EpochSession::ListenForCredit() {
     std::lock_guard lock(mutex_);
     listener_ended_ = true;
     credit_by_writing_ = true;
-    written_bytes = outstanding_bytes_ - waiting_bytes_;
-    outstanding_bytes_ = waiting_bytes_;
+    written_bytes = outstanding_bytes_ - unwritten_bytes_;
+    outstanding_bytes_ = unwritten_bytes_;
     changed_.notify_all();
   }
   frames_->ReturnCredit(written_bytes);
 }
 
-void EpochSession::TakeFrames() {
-  while (true) {
-    {
-      // The EpochStream never refuses the frame that is asked for, lest a consumer that holds on to its
-      // frames waits for ever. Such a consumer sits at the other end of the wire and lends credit by itself,
-      // so here a used-up credit is waited for.
-      std::unique_lock lock(mutex_);
-      if (!ended_ && outstanding_bytes_ >= credit_bytes_) {
-        const absl::Time asked = absl::Now();
-        changed_.wait(lock, [&] { return ended_ || outstanding_bytes_ < credit_bytes_; });
-        const absl::Time now = absl::Now();
-        idle_.Explain(std::nullopt, {StallPart::kCredit, now - asked}, now);
-      }
-      if (ended_) return;
-    }
-    absl::StatusOr<std::optional<EpochFrame>> frame = frames_->Next();
-    std::unique_lock lock(mutex_);
-    if (ended_) return;
-    if (idle_.waiting() && frame.ok() && frame->has_value())
-      idle_.Explain(std::nullopt, (*frame)->waited, absl::Now());
-    if (!frame.ok() || !frame->has_value()) {
-      ended_ = true;
-      end_ = frame.status();
-    } else if ((*frame)->block.bytes.size() + kHeaderBytes > limits_.max_message_bytes) {
-      ended_ = true;
-      end_ = absl::InvalidArgumentError(
-          absl::StrCat("record ", (*frame)->key.ToString(), " has ", (*frame)->block.bytes.size(),
-                       " bytes, max_message_bytes is ", limits_.max_message_bytes,
-                       ": ask for fewer levels, for a mask's tokens, or for f16"));
-    } else {
-      waiting_bytes_ += (*frame)->CostBytes();
-      outstanding_bytes_ += (*frame)->CostBytes();
-      waiting_.push_back(*std::move(*frame));
-    }
-    const bool is_last = ended_;
-    // The writer waits for the first frame, and then for enough of them.
-    const bool wakes_writer = waiting_.size() == 1 || HasEnough();
-    lock.unlock();  // or the writer would wake only to wait for the lock
-    if (wakes_writer) changed_.notify_all();
-    if (is_last) return;
-  }
-}
-
 absl::Status EpochSession::WriteFrames() {
   MessageBuilder message(v1::ReadEpochResponse::kFramesFieldNumber, v1::EpochFrame::kBlockFieldNumber);
-  Content content;
-  absl::Status status;
-  while (NextMessage(message, content, status)) {
+  while (true) {
+    const Content content = CollectMessage(message);
+    if (content.records == 0) return *over_;
     const absl::Time begin = absl::Now();
     if (!stream_->Write(message.Take())) return absl::CancelledError("the client has gone");
     metrics_->Waited(ServerMetrics::EpochWait::kSocket, absl::Now() - begin);
-    counts_->Sent(content.records, content.bytes, content.bad);
-    if (content.cost > 0) ReturnCredit(content.cost);
+    CountWritten(content);
   }
-  return status;
 }
 
-bool EpochSession::NextMessage(MessageBuilder& message, Content& content, absl::Status& status) {
-  std::deque<EpochFrame> taken;
-  uint64_t cost = 0;
-  content = {};
-  {
-    std::unique_lock lock(mutex_);
-    content.idle = WaitForFrames(lock);
-    if (stopped_ || waiting_.empty()) {
-      status = end_;
-      return false;
-    }
-    do {
-      const uint64_t frame_cost = waiting_.front().CostBytes();
-      if (!taken.empty() && cost + frame_cost > kMaxMessageBytes) break;
-      cost += frame_cost;
-      taken.push_back(std::move(waiting_.front()));
-      waiting_.pop_front();
-    } while (!waiting_.empty());
-    waiting_bytes_ -= cost;
-    if (credit_by_writing_) content.cost = cost;
-  }
+EpochSession::Content EpochSession::CollectMessage(MessageBuilder& message) {
+  const absl::Time begin = absl::Now();
+  absl::Time now = begin;
+  StallTimes idle;
+  Content content;
   v1::EpochFrame header;
-  for (const EpochFrame& frame : taken) {
-    HeaderOf(frame, header);
-    message.Add(header, frame.block);
+  while (content.bytes < kWantedMessageBytes && now - begin < kLinger) {
+    if (!held_.has_value()) held_ = TakeFrame(/*may_wait=*/content.records == 0, idle);
+    if (!held_.has_value()) break;
+    if (content.records > 0 && content.cost + held_->CostBytes() > kWantedMessageBytes) break;
+    HeaderOf(*held_, header);
+    message.Add(header, held_->block);
+    content.cost += held_->CostBytes();
     ++content.records;
-    content.bytes += frame.block.bytes.size();
-    content.bad += frame.state != RecordState::kOk;
+    content.bytes += held_->block.bytes.size();
+    content.bad += held_->state != RecordState::kOk;
+    held_.reset();
+    now = absl::Now();
   }
+  if (content.records > 0) {
+    // What nothing explains went into collecting.
+    idle[StallPart::kQueue] += std::max(now - begin - idle.Total(), absl::ZeroDuration());
+    TellIdle(idle, message);
+  }
+  return content;
+}
+
+std::optional<EpochFrame> EpochSession::TakeFrame(bool may_wait, StallTimes& idle) {
+  if (over_.has_value()) return std::nullopt;
+  {
+    // The EpochStream never refuses the frame that is asked for, lest a consumer that holds on to its frames
+    // waits for ever. Such a consumer sits at the other end of the wire and lends credit by itself, so here a
+    // used-up credit is waited for.
+    std::unique_lock lock(mutex_);
+    const auto may_go_on = [&] { return stopped_ || outstanding_bytes_ < credit_bytes_; };
+    if (!may_go_on()) {
+      if (!may_wait) return std::nullopt;
+      const absl::Time asked = absl::Now();
+      changed_.wait(lock, may_go_on);
+      idle[StallPart::kCredit] += absl::Now() - asked;
+    }
+  }
+  absl::StatusOr<std::optional<EpochFrame>> frame = frames_->Next();
+  const bool has_frame = frame.ok() && frame->has_value();
+  absl::Status status = has_frame ? CheckSize(**frame) : frame.status();
+  std::lock_guard lock(mutex_);
+  if (stopped_) status = stop_status_;
+  if (!has_frame || !status.ok()) {
+    over_ = std::move(status);
+    return std::nullopt;
+  }
+  idle += (*frame)->waited;
+  outstanding_bytes_ += (*frame)->CostBytes();
+  unwritten_bytes_ += (*frame)->CostBytes();
+  return *std::move(frame);
+}
+
+absl::Status EpochSession::CheckSize(const EpochFrame& frame) const {
+  const uint64_t bytes = frame.block.bytes.size();
+  if (bytes + kHeaderBytes <= limits_.max_message_bytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("record ", frame.key.ToString(), " has ", bytes,
+                                                 " bytes, max_message_bytes is ", limits_.max_message_bytes,
+                                                 ": ask for fewer levels, for a mask's tokens, or for f16"));
+}
+
+void EpochSession::TellIdle(const StallTimes& idle, MessageBuilder& message) {
+  metrics_->Waited(ServerMetrics::EpochWait::kStore, idle[StallPart::kDisk]);
+  metrics_->Waited(ServerMetrics::EpochWait::kQueue, idle[StallPart::kQueue]);
+  metrics_->Waited(ServerMetrics::EpochWait::kCredit, idle[StallPart::kCredit]);
   v1::ReadEpochResponse rest;
-  const auto micros = [&](StallPart part) { return absl::ToInt64Microseconds(content.idle[part]); };
+  const auto micros = [&](StallPart part) { return absl::ToInt64Microseconds(idle[part]); };
   rest.mutable_idle()->set_disk_us(micros(StallPart::kDisk));
   rest.mutable_idle()->set_queue_us(micros(StallPart::kQueue));
   rest.mutable_idle()->set_credit_us(micros(StallPart::kCredit));
   message.AppendFields(rest);
-  return true;
 }
 
-bool EpochSession::HasEnough() const {
-  // Without credit no more come before these are sent.
-  return ended_ || waiting_bytes_ >= kWantedMessageBytes ||
-         (!waiting_.empty() && outstanding_bytes_ >= credit_bytes_);
-}
-
-StallTimes EpochSession::WaitForFrames(std::unique_lock<std::mutex>& lock) {
-  if (HasEnough()) return {};
-  idle_.Begin(absl::Now());
-  changed_.wait(lock, [&] { return ended_ || !waiting_.empty(); });
-  if (!HasEnough()) changed_.wait_for(lock, kLinger, [&] { return HasEnough(); });
-  const Stall idle = idle_.End(absl::Now(), StallPart::kQueue);
-  const StallTimes times = idle.rows().empty() ? StallTimes() : idle.rows().front();
-  CountIdle(times);
-  return times;
-}
-
-void EpochSession::CountIdle(const StallTimes& idle) {
-  metrics_->Waited(ServerMetrics::EpochWait::kStore, idle[StallPart::kDisk]);
-  metrics_->Waited(ServerMetrics::EpochWait::kQueue, idle[StallPart::kQueue]);
-  metrics_->Waited(ServerMetrics::EpochWait::kCredit, idle[StallPart::kCredit]);
+void EpochSession::CountWritten(const Content& content) {
+  counts_->Sent(content.records, content.bytes, content.bad);
+  {
+    std::lock_guard lock(mutex_);
+    unwritten_bytes_ -= content.cost;
+    if (!credit_by_writing_) return;
+  }
+  ReturnCredit(content.cost);
 }
 
 void EpochSession::ReturnCredit(uint64_t bytes) {
@@ -261,8 +239,7 @@ bool EpochSession::WriteEnd(const absl::Status& status) {
 void EpochSession::Stop(absl::Status status) {
   {
     std::lock_guard lock(mutex_);
-    if (!ended_) end_ = std::move(status);
-    ended_ = true;
+    if (!stopped_) stop_status_ = std::move(status);
     stopped_ = true;
     changed_.notify_all();
   }

@@ -7,9 +7,9 @@
 
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "afterimage/v1/epochs.pb.h"
@@ -20,13 +20,12 @@
 #include "cache_server/service/service_limits.h"
 #include "cache_server/service/stream_gate.h"
 #include "core/order/epoch_source.h"
-#include "core/order/stall_meter.h"
+#include "core/order/stall.h"
 
 namespace afterimage {
 
-// Three threads: the handler's own writes messages, one takes frames from the EpochStream, one listens for
-// credit. What waits to be written is bounded by the credit, so messages grow by themselves while the socket
-// is busy, and nothing waits while it is not.
+// Two threads, since waking a third for each record costs more than the record: the handler's own takes frames
+// from the EpochStream, which reads ahead, and writes messages; the other listens for credit.
 class EpochSession {
  public:
   using Stream = grpc::ServerReaderWriter<grpc::ByteBuffer, v1::ReadEpochRequest>;
@@ -41,27 +40,27 @@ class EpochSession {
  private:
   absl::StatusOr<EpochRequest> ReadRequest();
   void ListenForCredit();  // a thread
-  void TakeFrames();       // a thread
+  // The status that the stream ends with.
   absl::Status WriteFrames();
   // What a message holds.
   struct Content {
-    uint64_t cost = 0;  // to be returned once it is written
+    uint64_t cost = 0;  // of credit
     uint64_t records = 0;
     uint64_t bytes = 0;
     uint64_t bad = 0;
-    StallTimes idle;  // before it, with nothing to send
   };
-  // Blocks for frames to write; false at the end, with `status` why.
-  bool NextMessage(MessageBuilder& message, Content& content, absl::Status& status);
-  // Whether a message should go out now; with mutex_ held.
-  bool HasEnough() const;
-  // Waits for frames, with mutex_ held; returns why there were none.
-  StallTimes WaitForFrames(std::unique_lock<std::mutex>& lock);
-  void CountIdle(const StallTimes& idle);
+  // Collects frames, as many as there are without waiting for long; none at the end.
+  Content CollectMessage(MessageBuilder& message);
+  // Nothing at the end (then over_ says why), and where there is no credit and `may_wait` is false. Adds what
+  // was waited for to `idle`.
+  std::optional<EpochFrame> TakeFrame(bool may_wait, StallTimes& idle);
+  absl::Status CheckSize(const EpochFrame& frame) const;
+  void TellIdle(const StallTimes& idle, MessageBuilder& message);
+  void CountWritten(const Content& content);
   void ReturnCredit(uint64_t bytes);
   // The last message; true if it was written.
   bool WriteEnd(const absl::Status& status);
-  // Everything that waits, wakes; `status` is how the stream ends, unless it has ended before.
+  // Everything that waits, wakes; `status` is how the stream ends, unless it has ended, or been stopped, before.
   void Stop(absl::Status status);
 
   EpochSource* const source_;
@@ -75,17 +74,17 @@ class EpochSession {
   std::unique_ptr<EpochStream> frames_;
   uint64_t credit_bytes_ = 0;
 
+  std::optional<EpochFrame> held_;    // taken, but there was no room in the message before
+  std::optional<absl::Status> over_;  // no frame comes any more
+
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<EpochFrame> waiting_;  // taken, not yet written
-  uint64_t waiting_bytes_ = 0;
-  StallMeter idle_;                 // the writer's waits, which the taker explains
   uint64_t outstanding_bytes_ = 0;  // taken, credit not yet returned
+  uint64_t unwritten_bytes_ = 0;    // of these
   bool credit_by_writing_ = false;  // the client has half-closed
   bool listener_ended_ = false;
-  bool ended_ = false;    // no frame comes any more
-  bool stopped_ = false;  // and those that wait are not wanted
-  absl::Status end_;
+  bool stopped_ = false;
+  absl::Status stop_status_;
 };
 
 }  // namespace afterimage

@@ -96,8 +96,8 @@ std::string RemedyFor(const LargestStall& largest) {
                          "that holds a copy (--cache grpc://a:1,b:2)"
                        : absl::StrCat(
                              "use a faster disk or a smaller codec (afterimage recode), or read through "
-                             "afterimage-server with more --reader-threads than the ",
-                             OpenCacheOptions().reader_threads, " that read a folder");
+                             "afterimage-server with more --reader-threads than a folder's ",
+                             OpenCacheOptions().reader_threads);
     case StallPart::kQueue:
       return is_server
                  ? "look at that server's processors: its readers and its writer wait for one"

@@ -20,7 +20,7 @@ class EpochOpener;
 class EpochReader : public EpochSource {
  public:
   struct Options {
-    int num_threads = 2;       // per stream; more for a cold disk
+    int num_threads = 1;       // per stream, beside the one that calls Next; more for a cold disk
     size_t max_slots = 1024;   // read-ahead in frames, whatever their size
     std::function<absl::Time()> now = absl::Now;  // for EpochFrame::waited; read only where Next waits
   };

@@ -29,9 +29,9 @@ EpochReaderStream::EpochReaderStream(OpenedEpoch epoch, const EpochReader::Optio
       max_run_(std::clamp<uint64_t>(kRunBytes / largest_frame_bytes_, 1, kMaxRun)),
       max_slots_(std::max<uint64_t>(options.max_slots, 1)),
       now_(options.now),
-      window_bytes_(std::max<uint64_t>(kFirstWindowBytes, 2 * std::max(options.num_threads, 1) * largest_frame_bytes_)),
+      window_bytes_(std::max<uint64_t>(kFirstWindowBytes, 2 * (options.num_threads + 1) * largest_frame_bytes_)),
       window_end_(num_frames_) {
-  const uint64_t num_threads = std::min<uint64_t>(std::max(options.num_threads, 1), num_frames_);
+  const uint64_t num_threads = std::min<uint64_t>(std::max(options.num_threads, 0), num_frames_);
   threads_.reserve(num_threads);
   for (uint64_t i = 0; i < num_threads; ++i) threads_.emplace_back([this] { ReadInBackground(); });
 }
@@ -75,11 +75,18 @@ StallTimes EpochReaderStream::WaitForFrame(std::unique_lock<std::mutex>& lock) {
   read_begins_ = claimed_ > delivered_ ? begin : absl::InfiniteFuture();
   read_ends_ = absl::InfiniteFuture();
   consumer_waits_ = true;
-  WakeReaders();  // the slot may be claimed without credit now
+  absl::Time has_read_until = begin;
+  while (!is_over() && ClaimableSlots() > 0) {
+    const Run run = Claim();
+    lock.unlock();
+    ReadRun(run);
+    lock.lock();
+    has_read_until = now_();
+  }
   next_ready_.wait(lock, is_over);
   consumer_waits_ = false;
   const absl::Time end = now_();
-  const absl::Time read_ends = std::min(read_ends_, end);
+  const absl::Time read_ends = std::min(std::max(read_ends_, has_read_until), end);
   StallTimes waited(StallPart::kDisk, read_ends - std::min(read_begins_, read_ends));
   waited[StallPart::kQueue] =
       end - begin - waited.Total();  // for a thread to begin, and for this one to wake
@@ -100,15 +107,19 @@ void EpochReaderStream::Cancel() {
 }
 
 void EpochReaderStream::ReadInBackground() {
-  while (const std::optional<Run> run = Claim()) ReadRun(*run);
+  while (const std::optional<Run> run = WaitAndClaim()) ReadRun(*run);
 }
 
-std::optional<EpochReaderStream::Run> EpochReaderStream::Claim() {
+std::optional<EpochReaderStream::Run> EpochReaderStream::WaitAndClaim() {
   std::unique_lock lock(mutex_);
   ++num_sleeping_;
   claimable_.wait(lock, [&] { return cancelled_ || claimed_ == num_frames_ || MayClaim(); });
   --num_sleeping_;
   if (cancelled_ || claimed_ == num_frames_) return std::nullopt;
+  return Claim();
+}
+
+EpochReaderStream::Run EpochReaderStream::Claim() {
   const Run run{claimed_, claimed_ + ClaimableSlots()};
   if (consumer_waits_ && run.begin == delivered_) read_begins_ = now_();
   claimed_ = run.end;

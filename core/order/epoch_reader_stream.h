@@ -21,6 +21,7 @@ namespace afterimage {
 // Slots of the ring are claimed in order, in runs of a few, and filled in any order; Next hands them out in order. A claim reserves the
 // largest frame's cost, which shrinks to the true cost when the record has been read. Claims stop when the credit is used up, but
 // never those of the slot that Next is waiting for: so no order of events can deadlock.
+// Next itself reads where it would have to wait: being woken costs more than reading a record from the page cache.
 class EpochReaderStream : public EpochStream {
  public:
   EpochReaderStream(OpenedEpoch epoch, const EpochReader::Options& options);
@@ -44,7 +45,9 @@ class EpochReaderStream : public EpochStream {
 
   void ReadInBackground();
   // Waits until slots may be claimed; empty when there is nothing more to read.
-  std::optional<Run> Claim();
+  std::optional<Run> WaitAndClaim();
+  // With mutex_ held and ClaimableSlots() > 0.
+  Run Claim();
   // All with mutex_ held: as far as the credit goes; and window and ring; what one thread may take of them.
   uint64_t AffordableSlots() const;
   uint64_t FreeSlots() const;
@@ -54,7 +57,8 @@ class EpochReaderStream : public EpochStream {
   bool MayClaim();
   void WakeReaders();  // those that sleep, if they may claim; with mutex_ held
   void ReadRun(const Run& run);
-  // Waits until the next frame is ready, or the stream cancelled. With mutex_ held.
+  // Until the next frame is ready, or the stream cancelled: reads, or waits for the thread that reads it. With
+  // mutex_ held, which it gives up meanwhile.
   StallTimes WaitForFrame(std::unique_lock<std::mutex>& lock);
   // False when the stream has been cancelled.
   bool FillSlot(uint64_t index, absl::Status status, EpochFrame frame);
@@ -75,7 +79,7 @@ class EpochReaderStream : public EpochStream {
   uint64_t delivered_ = 0;
   uint64_t ring_bytes_ = 0;          // reserved or read, not yet delivered
   uint64_t consumer_bytes_ = 0;      // delivered, credit not yet returned
-  uint64_t num_sleeping_ = 0;        // threads inside Claim
+  uint64_t num_sleeping_ = 0;        // threads inside WaitAndClaim
   bool is_full_ = false;             // a thread found no room, and there has not been enough since
   uint64_t window_bytes_;            // that ring_bytes_ stays below: how far reading runs ahead of Next
   uint64_t window_end_;              // slots that had been claimed when the window was last full

@@ -39,8 +39,8 @@ constexpr uint64_t kBatch = 20;
 constexpr uint64_t kSmallSteps = 1;
 constexpr int kNumManyStreams = 500;
 constexpr int kStreamsPerConnection = 10;
-// The handler's, two of the session, and --reader-threads.
-constexpr int kThreadsPerStream = 5;
+// The handler's, the one that listens for credit, and --reader-threads.
+constexpr int kThreadsPerStream = 3;
 constexpr uint64_t kCreditBytes = 4 * kMebibyte;
 // docs/operations/server.md: an epoch stream costs its credit, a frame, and HTTP/2's window.
 constexpr uint64_t kWindowBytes = 8 * kMebibyte;

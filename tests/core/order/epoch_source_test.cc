@@ -1,4 +1,7 @@
 #include <memory>
+#include <optional>
+#include <thread>
+#include <vector>
 
 #include "core/order/epoch_reader.h"
 #include "core/order/in_memory_epoch_source.h"
@@ -16,7 +19,7 @@ INSTANTIATE_TEST_SUITE_P(InMemory, EpochSourceConformance, ::testing::Values([](
                            return std::make_unique<InMemoryEpochSource>(catalog);
                          }));
 INSTANTIATE_TEST_SUITE_P(Reader, EpochSourceConformance,
-                         ::testing::Values(MakeReader({}), MakeReader({.num_threads = 1}), MakeReader({.num_threads = 8}),
+                         ::testing::Values(MakeReader({}), MakeReader({.num_threads = 0}), MakeReader({.num_threads = 8}),
                                            MakeReader({.num_threads = 3, .max_slots = 1})));
 
 class EpochReaderTest : public ::testing::Test {
@@ -148,7 +151,7 @@ TEST(EpochReaderWindowTest, DoublesWhenNextHasTakenAllOfItBeforeMoreWasRead) {
   EXPECT_LE(num_reads(), window + 1 + 2 * window + 2);
 }
 
-TEST_F(EpochReaderTest, SeveralThreadsReadAtOnce) {
+TEST_F(EpochReaderTest, SeveralThreadsReadAtOnceAndTheOneInsideNextIsOneOfThem) {
   request_.credit_bytes = 1 << 30;
   std::atomic<int> num_inside = 0;
   std::atomic<int> most_inside = 0;
@@ -160,10 +163,27 @@ TEST_F(EpochReaderTest, SeveralThreadsReadAtOnce) {
     --num_inside;
     return absl::OkStatus();
   };
-  EpochReader reader(&catalog_, {.num_threads = 3});
+  EpochReader reader(&catalog_, {.num_threads = 2});
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<EpochStream> stream, reader.Open(request_));
   EXPECT_THAT(stream->Next(), IsOk());
   EXPECT_EQ(most_inside, 3);
+}
+
+TEST_F(EpochReaderTest, WithoutThreadsNextReadsAll) {
+  std::vector<std::thread::id> readers;
+  catalog_.observer().before_record = [&](const RecordKey&) {
+    readers.push_back(std::this_thread::get_id());
+    return absl::OkStatus();
+  };
+  EpochReader reader(&catalog_, {.num_threads = 0});
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<EpochStream> stream, reader.Open(request_));
+  for (int i = 0; i < 200; ++i) {
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::optional<EpochFrame> frame, stream->Next());
+    ASSERT_TRUE(frame.has_value());
+  }
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::optional<EpochFrame> end, stream->Next());
+  EXPECT_FALSE(end.has_value());
+  EXPECT_EQ(readers, std::vector<std::thread::id>(200, std::this_thread::get_id()));
 }
 
 // Every look at it takes five milliseconds.
@@ -195,7 +215,8 @@ TEST_F(EpochReaderTest, AFrameSaysThatItWasWaitedForTheDisk) {
     }
     return absl::OkStatus();
   };
-  EpochReader reader(&catalog_, {.num_threads = 1, .now = clock.Reader()});
+  // With one slot Next finds nothing to read itself.
+  EpochReader reader(&catalog_, {.num_threads = 1, .max_slots = 1, .now = clock.Reader()});
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<EpochStream> stream, reader.Open(request_));
   Eventually([&] { return num_records > 0; });
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::optional<EpochFrame> frame, stream->Next());
@@ -206,19 +227,20 @@ TEST_F(EpochReaderTest, AFrameSaysThatItWasWaitedForTheDisk) {
   EXPECT_FALSE(frame->server.has_value());
 }
 
-TEST_F(EpochReaderTest, AFrameThatNobodyHadBegunWithIsQueued) {
+TEST_F(EpochReaderTest, WhatNextReadsItselfIsTheDisks) {
   TickingClock clock;
   catalog_.observer().before_record = [&](const RecordKey&) {
     clock.Advance(absl::Milliseconds(80));
     return absl::OkStatus();
   };
-  // The first frame takes all the credit and keeps it, so the second one is claimed when Next waits.
+  // The first frame takes all the credit and keeps it, so the second one may be read only when it is asked for.
   request_.credit_bytes = LargestFrameBytes(description_, request_.selection);
   EpochReader reader(&catalog_, {.num_threads = 1, .now = clock.Reader()});
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<EpochStream> stream, reader.Open(request_));
   ASSERT_THAT(stream->Next(), IsOk());
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::optional<EpochFrame> frame, stream->Next());
-  EXPECT_EQ(frame->waited[StallPart::kDisk], absl::Milliseconds(85));
+  // It begins to wait, to read; has read, is done with reading, with waiting: four ticks.
+  EXPECT_EQ(frame->waited[StallPart::kDisk], absl::Milliseconds(90));
   EXPECT_EQ(frame->waited[StallPart::kQueue], absl::Milliseconds(10));
 }
 
