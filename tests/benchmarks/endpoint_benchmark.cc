@@ -1,10 +1,11 @@
-// What the way from RocksDB through the server into a batch tensor carries, beside a raw gRPC stream and Arrow
-// Flight with the same records in the same shuffled order. Everything on loopback, servers in processes of
-// their own, all sides in turn.
+// What the way from RocksDB through the server into a batch tensor carries, beside a raw gRPC stream and
+// Arrow Flight with the same records in the same shuffled order. Everything on loopback, servers in processes
+// of their own, all sides in turn.
 //
-//   endpoint_benchmark FOLDER [--rounds 15] [--size 230] [--python PYTHON]
+//   endpoint_benchmark FOLDER [--rounds 15] [--size 230] [--python PYTHON] [--brief]
 //
 // FOLDER takes 5 GB and is kept for the next run. With PYTHON, one that has pyarrow, Flight runs too.
+// --brief: one stream, the raw stream and the store alone.
 #include <stdlib.h>
 #include <sys/types.h>
 
@@ -13,8 +14,10 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -41,10 +44,10 @@ constexpr uint32_t kNumStreams = 4;
 // One way of reading, and what its rounds took.
 struct Side {
   std::string name;
-  std::function<uint64_t()> read;  // bytes of records
-  pid_t server = 0;                // 0: none
-  pid_t client = 0;                // 0: this process
-  std::vector<double> rates = {};  // bytes per second
+  std::function<uint64_t()> read;       // bytes of records
+  pid_t server = 0;                     // 0: none
+  pid_t client = 0;                     // 0: this process
+  std::vector<double> rates = {};       // bytes per second
   std::vector<double> server_cpu = {};  // seconds per GB
   std::vector<double> client_cpu = {};
 };
@@ -70,8 +73,8 @@ double Mean(const std::vector<double>& values) {
 struct Comparison {
   size_t a = 0;
   size_t b = 0;
-  double bar = 0;      // the ratio that is wanted
-  double scale = 1;    // of the ratio: bytes of a whole record / bytes of a part
+  double bar = 0;    // the ratio that is wanted
+  double scale = 1;  // of the ratio: bytes of a whole record / bytes of a part
   const char* note = "";
 };
 
@@ -141,21 +144,25 @@ void Print(const std::vector<Side>& sides, const std::vector<Comparison>& compar
   }
 }
 
-void Run(const fs::path& folder, const RecordShape& shape, int num_rounds, const std::string& python) {
+void Run(const EndpointArguments& arguments, const RecordShape& shape) {
+  const fs::path& folder = arguments.folder;
+  const std::string& python = arguments.python;
   const EndpointData data = PrepareEndpointData(folder, shape);
   const Certificate tls(folder);
   const std::string socket = (folder / "socket").string();
   fs::remove(socket);
   const ServerProcess server(data.cache, "127.0.0.1:0");
   const ServerProcess unix_server(data.cache, "unix:" + socket);
-  const ServerProcess tls_server(data.cache, "127.0.0.1:0", {"--tls-cert", tls.certificate, "--tls-key", tls.key});
-  const LineProcess raw_server(
-      {"/proc/self/exe", "serve-raw", data.block_file, data.order_file, absl::StrCat(data.block_bytes)});
+  const ServerProcess tls_server(data.cache, "127.0.0.1:0",
+                                 {"--tls-cert", tls.certificate, "--tls-key", tls.key});
+  const std::string raw_socket = (folder / "raw_socket").string();
+  fs::remove(raw_socket);
+  const LineProcess raw_server({"/proc/self/exe", "serve-raw", data.block_file, data.order_file,
+                                absl::StrCat(data.block_bytes), raw_socket});
   std::unique_ptr<LineProcess> flight_server, flight_client;
   if (!python.empty()) {
-    flight_server = std::make_unique<LineProcess>(
-        std::vector<std::string>{python, kScript, "flight-server", data.block_file, data.order_file,
-                                 absl::StrCat(data.block_bytes)});
+    flight_server = std::make_unique<LineProcess>(std::vector<std::string>{
+        python, kScript, "flight-server", data.block_file, data.order_file, absl::StrCat(data.block_bytes)});
     flight_client = std::make_unique<LineProcess>(std::vector<std::string>{
         python, kScript, "flight-client", flight_server->greeting(), absl::StrCat(data.block_bytes)});
   }
@@ -170,7 +177,8 @@ void Run(const fs::path& folder, const RecordShape& shape, int num_rounds, const
   const OpenedCache embedded = Require(OpenCache(data.cache));
   const OpenedSet set = Require(embedded.catalog->OpenSet(data.request.set_id, OpenMode::kRead));
   const auto manifest = Require(embedded.catalog->GetManifest(data.request.order.manifest));
-  const auto channel = OpenRawChannel(std::atoi(raw_server.greeting().c_str()));
+  const auto channel = OpenRawChannel("127.0.0.1:" + raw_server.greeting());
+  const auto unix_channel = OpenRawChannel("unix:" + raw_socket);
   BatchTensor tensor(data.block_bytes);
   std::vector<BatchTensor> tensors(kNumStreams, BatchTensor(data.block_bytes));
   EpochRequest one_level = data.request;
@@ -180,31 +188,44 @@ void Run(const fs::path& folder, const RecordShape& shape, int num_rounds, const
 
   std::vector<Side> sides;
   const auto add = [&](Side side) { return sides.push_back(std::move(side)), sides.size() - 1; };
+  std::vector<Comparison> comparisons;
   const auto epoch = [&](const OpenedCache& from, const EpochRequest& request) {
     return [&] { return ReadEpochInto(*from.epoch_source, request, tensor); };
   };
   const size_t ours = add({"ReadEpoch, TCP", epoch(cache, data.request), server.pid()});
-  const size_t raw =
-      add({"raw stream, shuffled", [&] { return ReadRawInto(channel, RawOrder::kShuffled, data.num_records, tensor); },
-           raw_server.pid()});
-  const size_t constant =
-      add({"raw stream, one message", [&] { return ReadRawInto(channel, RawOrder::kConstant, data.num_records, tensor); },
-           raw_server.pid()});
+  const size_t raw = add({"raw stream, shuffled",
+                          [&] { return ReadRawInto(channel, RawOrder::kShuffled, data.num_records, tensor); },
+                          raw_server.pid()});
   const size_t store = add({"the store's own read", [&] { return ReadStore(*set.store, *manifest, data); }});
-  const size_t over_socket = add({"ReadEpoch, unix socket", epoch(over_unix, data.request), unix_server.pid()});
-  const size_t streams = add({"ReadEpoch, four streams", [&] { return ReadFourStreams(four, data.request, tensors); },
-                              server.pid()});
-  const size_t encrypted = add({"ReadEpoch, TLS", epoch(over_tls, data.request), tls_server.pid()});
-  const size_t level = add({"one level of five", epoch(cache, one_level), server.pid()});
-  const size_t rows = add({"visible rows", epoch(cache, visible), server.pid()});
-  std::vector<Comparison> comparisons = {{ours, raw, 0.95}, {ours, constant}, {over_socket, ours, 1.3},
-                                         {streams, ours, 1.0}, {encrypted, ours}};
+  comparisons.push_back({ours, raw, 0.95});
+  std::optional<size_t> level, rows;
+  if (!arguments.brief) {
+    const size_t constant =
+        add({"raw stream, one message",
+             [&] { return ReadRawInto(channel, RawOrder::kConstant, data.num_records, tensor); },
+             raw_server.pid()});
+    const size_t raw_unix =
+        add({"raw stream, unix socket",
+             [&] { return ReadRawInto(unix_channel, RawOrder::kShuffled, data.num_records, tensor); },
+             raw_server.pid()});
+    const size_t over_socket =
+        add({"ReadEpoch, unix socket", epoch(over_unix, data.request), unix_server.pid()});
+    const size_t streams = add({"ReadEpoch, four streams",
+                                [&] { return ReadFourStreams(four, data.request, tensors); }, server.pid()});
+    const size_t encrypted = add({"ReadEpoch, TLS", epoch(over_tls, data.request), tls_server.pid()});
+    level = add({"one level of five", epoch(cache, one_level), server.pid()});
+    rows = add({"visible rows", epoch(cache, visible), server.pid()});
+    const Comparison with_ours[] = {
+        {ours, constant}, {over_socket, ours, 1.3}, {raw_unix, raw}, {streams, ours, 1.0}, {encrypted, ours}};
+    comparisons.insert(comparisons.end(), std::begin(with_ours), std::end(with_ours));
+  }
   if (flight_client != nullptr) {
     const std::pair<const char*, const char*> kinds[] = {{"file", "Arrow Flight over an Arrow file"},
                                                          {"1", "Arrow Flight, zero-copy, 1 a batch"},
                                                          {"8", "Arrow Flight, zero-copy, 8 a batch"}};
     for (const auto& [ticket, name] : kinds) {
-      const size_t flight = add({name, [&flight_client, ticket = ticket] {
+      const size_t flight = add({name,
+                                 [&flight_client, ticket = ticket] {
                                    uint64_t bytes = 0;
                                    const std::string answer = flight_client->Ask(ticket);
                                    if (!absl::SimpleAtoi(answer, &bytes))
@@ -230,25 +251,32 @@ void Run(const fs::path& folder, const RecordShape& shape, int num_rounds, const
     for (const auto& [pid, seconds] : others) total += seconds;
     return total;
   };
-  Rounds rounds(num_rounds, 240, all_cpu);
+  Rounds rounds(arguments.rounds, 240, all_cpu);
   while (rounds.Next()) {
     // The other way round every second time, so that a trend favours nobody.
     for (size_t i = 0; i < sides.size(); ++i)
       Measure(sides[rounds.number() % 2 == 0 ? i : sides.size() - 1 - i]);
   }
-  std::printf("\nrecords of %.1f KB, %llu of them, batches of %llu\n", static_cast<double>(data.block_bytes) / 1e3,
-              static_cast<unsigned long long>(data.num_records), static_cast<unsigned long long>(kBatch));
+  std::printf("\nrecords of %.1f KB, %llu of them, batches of %llu\n",
+              static_cast<double>(data.block_bytes) / 1e3, static_cast<unsigned long long>(data.num_records),
+              static_cast<unsigned long long>(kBatch));
   const std::vector<size_t> counted = rounds.Quietest();
   Print(sides, comparisons, counted);
-  const auto share = [&](size_t part) { return static_cast<double>(bytes[part]) / static_cast<double>(bytes[ours]); };
-  std::printf("on the wire: one level of five %.4f of the whole (a fifth: 0.2, limit 0.21), visible rows %.4f\n",
-              share(level), share(rows));
-  const double wanted = 1.1 * Mean(Select(sides[raw].server_cpu, counted)) + Mean(Select(sides[store].client_cpu, counted));
+  const auto share = [&](size_t part) {
+    return static_cast<double>(bytes[part]) / static_cast<double>(bytes[ours]);
+  };
+  if (level.has_value() && rows.has_value()) {
+    std::printf(
+        "on the wire: one level of five %.4f of the whole (a fifth: 0.2, limit 0.21), visible rows %.4f\n",
+        share(*level), share(*rows));
+  }
+  const double wanted =
+      1.1 * Mean(Select(sides[raw].server_cpu, counted)) + Mean(Select(sides[store].client_cpu, counted));
   const double used = Mean(Select(sides[ours].server_cpu, counted));
   std::printf("server: %.3f CPU-s/GB, wanted at most 1.1 x raw + store = %.3f: %s\n", used, wanted,
               used <= wanted ? "met" : "MISSED");
-  std::printf("peak memory of the server %.0f MiB, of its own %.0f MiB\n", StatusMebibytes(server.pid(), "VmHWM:"),
-              StatusMebibytes(server.pid(), "RssAnon:"));
+  std::printf("peak memory of the server %.0f MiB, of its own %.0f MiB\n",
+              StatusMebibytes(server.pid(), "VmHWM:"), StatusMebibytes(server.pid(), "RssAnon:"));
   std::fflush(stdout);
 }
 
@@ -258,11 +286,10 @@ void Run(const fs::path& folder, const RecordShape& shape, int num_rounds, const
 int main(int argc, char** argv) {
   using namespace afterimage::benchmarks;
   afterimage::KeepFreedMemory();
-  if (argc == 5 && std::strcmp(argv[1], "serve-raw") == 0)
-    ServeRawStream(argv[2], argv[3], std::strtoull(argv[4], nullptr, 10));
+  if (argc == 6 && std::strcmp(argv[1], "serve-raw") == 0)
+    ServeRawStream(argv[2], argv[3], std::strtoull(argv[4], nullptr, 10), argv[5]);
   const EndpointArguments arguments = ParseEndpointArguments(argc, argv);
   PrintMachine();
-  for (const RecordShape& shape : arguments.shapes)
-    Run(arguments.folder, shape, arguments.rounds, arguments.python);
+  for (const RecordShape& shape : arguments.shapes) Run(arguments, shape);
   return EXIT_SUCCESS;
 }

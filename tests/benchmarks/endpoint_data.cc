@@ -121,6 +121,8 @@ EndpointArguments ParseEndpointArguments(int argc, char** argv) {
       size = std::string(argv[++i]) + " KB";
     } else if (flag == "--python" && has_value) {
       arguments.python = argv[++i];
+    } else if (flag == "--brief") {
+      arguments.brief = true;
     } else {
       arguments.folder = flag;
     }
@@ -129,7 +131,7 @@ EndpointArguments ParseEndpointArguments(int argc, char** argv) {
     if (size.empty() || size == shape.name) arguments.shapes.push_back(shape);
   }
   if (arguments.folder.empty() || arguments.rounds < 1 || arguments.shapes.empty()) {
-    std::fprintf(stderr, "usage: %s FOLDER [--rounds N] [--size 45|230|760] [--python PYTHON]\n", argv[0]);
+    std::fprintf(stderr, "usage: %s FOLDER [--rounds N] [--size 45|230|760] [--python PYTHON] [--brief]\n", argv[0]);
     std::exit(2);
   }
   return arguments;

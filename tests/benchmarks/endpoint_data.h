@@ -58,12 +58,13 @@ class BatchTensor {
 // Reads one epoch into the tensor; bytes of blocks as they came. Ends the program when a record is not OK.
 uint64_t ReadEpochInto(EpochSource& source, const EpochRequest& request, BatchTensor& tensor);
 
-// FOLDER [--rounds N] [--size 45|230|760] [--python PYTHON]; ends the program, with its usage, on anything else.
+// FOLDER [--rounds N] [--size 45|230|760] [--python PYTHON] [--brief]; ends the program, with its usage, on anything else.
 struct EndpointArguments {
   std::filesystem::path folder;
   int rounds = 15;
   std::vector<RecordShape> shapes;  // all, or the one of that size
   std::string python;               // that runs endpoint_anchors.py; empty: nothing of it is measured
+  bool brief = false;               // only the sides that the bars compare with first
 };
 EndpointArguments ParseEndpointArguments(int argc, char** argv);
 

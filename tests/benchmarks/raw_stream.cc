@@ -45,8 +45,7 @@ Blocks MapBlocks(const std::string& block_file, const std::string& order_file, u
   for (uint32_t index = 0; order.read(reinterpret_cast<char*>(&index), sizeof(index));)
     blocks.order.push_back(index);
   const int fd = open(block_file.c_str(), O_RDONLY);
-  void* map =
-      mmap(nullptr, block_bytes * blocks.order.size(), PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
+  void* map = mmap(nullptr, block_bytes * blocks.order.size(), PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
   if (fd < 0 || map == MAP_FAILED) Require(absl::NotFoundError("cannot map " + block_file));
   blocks.data = static_cast<char*>(map);
   return blocks;
@@ -90,12 +89,14 @@ class RawService final : public grpc::Service {
 
 }  // namespace
 
-void ServeRawStream(const std::string& block_file, const std::string& order_file, uint64_t block_bytes) {
+void ServeRawStream(const std::string& block_file, const std::string& order_file, uint64_t block_bytes,
+                    const std::string& socket) {
   KeepFreedMemory();
   RawService service(MapBlocks(block_file, order_file, block_bytes));
   int port = 0;
   grpc::ServerBuilder builder;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort("unix:" + socket, grpc::InsecureServerCredentials());
   builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kLookaheadBytes);
   builder.RegisterService(&service);
@@ -106,14 +107,13 @@ void ServeRawStream(const std::string& block_file, const std::string& order_file
   while (true) pause();
 }
 
-std::shared_ptr<grpc::Channel> OpenRawChannel(int port) {
+std::shared_ptr<grpc::Channel> OpenRawChannel(const std::string& address) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);
   arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kLookaheadBytes);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port), grpc::InsecureChannelCredentials(),
-                                   arguments);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
 
 uint64_t ReadRawInto(const std::shared_ptr<grpc::Channel>& channel, RawOrder order, uint64_t num_messages,
@@ -121,8 +121,8 @@ uint64_t ReadRawInto(const std::shared_ptr<grpc::Channel>& channel, RawOrder ord
   grpc::ClientContext context;
   const grpc::internal::RpcMethod method(kMethod, grpc::internal::RpcMethod::BIDI_STREAMING, channel);
   const std::unique_ptr<grpc::ClientReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>> stream(
-      grpc::internal::ClientReaderWriterFactory<grpc::ByteBuffer, grpc::ByteBuffer>::Create(channel.get(),
-                                                                                          method, &context));
+      grpc::internal::ClientReaderWriterFactory<grpc::ByteBuffer, grpc::ByteBuffer>::Create(
+          channel.get(), method, &context));
   const uint64_t wanted[2] = {static_cast<uint64_t>(order), num_messages};
   const grpc::Slice request(wanted, sizeof(wanted));
   stream->Write(grpc::ByteBuffer(&request, 1));

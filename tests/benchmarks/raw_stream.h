@@ -14,11 +14,13 @@ class Channel;
 namespace afterimage::benchmarks {
 
 // Serves the blocks of a memory map, whole, each a message of one slice that points into the map. Says
-// "ready PORT" on standard output and serves until it is killed. Arguments as in EndpointData.
+// "ready PORT" on standard output and serves until it is killed; at a unix socket, too. Arguments as in
+// EndpointData.
 [[noreturn]] void ServeRawStream(const std::string& block_file, const std::string& order_file,
-                                 uint64_t block_bytes);
+                                 uint64_t block_bytes, const std::string& socket);
 
-std::shared_ptr<grpc::Channel> OpenRawChannel(int port);
+// `address`: as gRPC has it.
+std::shared_ptr<grpc::Channel> OpenRawChannel(const std::string& address);
 
 // Reads `num_messages` blocks, copying each message's slices into the tensor; in the order of the file, or the
 // first one again and again. The bytes.
