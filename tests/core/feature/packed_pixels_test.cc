@@ -69,6 +69,13 @@ TEST(PackedPixelsTest, ARowIsReadByItself) {
           << wanted[i];
     }
   }
+  for (uint16_t count = 1; count <= 33; ++count) {  // whole batches of rows, and what is left of one
+    std::vector<uint16_t> wanted(count);
+    std::iota(wanted.begin(), wanted.end(), static_cast<uint16_t>(num_rows - count));
+    EXPECT_EQ(Unpacked(bytes, p, num_rows, wanted),
+              std::vector<uint8_t>(rows.end() - static_cast<std::ptrdiff_t>(count * row_bytes), rows.end()))
+        << count;
+  }
   // Damage in one row is not seen by those who read others.
   bytes[bytes.size() - 200] ^= 0xff;
   const PackedPixels pixels = PackedPixels::Open(bytes, num_rows, p).value();
@@ -127,6 +134,15 @@ TEST(PackedPixelsTest, DamageIsDataLossAndNeverReadsBeyondTheBytes) {
     damaged[static_cast<size_t>(at)] = static_cast<uint8_t>(value);
     EXPECT_THAT(read(damaged), StatusIs(absl::StatusCode::kDataLoss, HasSubstr(why)));
   }
+  // Grey patches, of whose red and blue nothing is stored: the last row's green leads beyond the bytes.
+  std::vector<uint8_t> grey = rows;
+  for (size_t i = 0; i < grey.size(); i += 3) grey[i] = grey[i + 2] = grey[i + 1];
+  damaged = PackPixels(p, grey);
+  AFTERIMAGE_ASSERT_OK(read(damaged));
+  damaged.erase(damaged.end() - 10, damaged.end() - 8);
+  const size_t size_at = 2 + 384 + (num_rows - 1) * 2;  // of the last row
+  damaged[size_at] = static_cast<uint8_t>(damaged[size_at] - 2);
+  EXPECT_THAT(read(damaged), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("codes of patch row 12")));
   std::mt19937 random(2);
   size_t num_found = 0;
   for (int i = 0; i < 5000; ++i) {  // whatever comes out, nothing is written or read outside
