@@ -167,6 +167,13 @@ TEST(PlanTest, CountsAndSizesComeFromRealRecords) {
   EXPECT_NEAR(plan.pixel_share, 192 / plan.record_bytes, 1e-9);
   EXPECT_GE(static_cast<double>(plan.total_bytes), 120 * plan.record_bytes);
   EXPECT_THAT(plan.ToText(), HasSubstr("each view 25.0 times"));
+
+  // What cannot be stored is told with its record.
+  teacher.set_change([](FeatureRecord& record) { record.levels[1].values[40] = std::nanf(""); });
+  EXPECT_THAT(MakePlan(input, *images, teacher).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr(absl::StrCat("record ", images->manifest().keys()[0].Hex(),
+                                              "/0: feature record: level 3, token 5"))));
 }
 
 TEST(ChooseLayoutTest, UnitsAreBoundedBySizeAndTime) {
