@@ -116,15 +116,6 @@ TEST(NamedCodecTest, TheDefaultIsI8xAndLimitsChooseInItsPlace) {
   EXPECT_TRUE(NeedsCalibration(options));
 }
 
-TEST(ParseByteSizeTest, DecimalAndBinaryUnits) {
-  EXPECT_THAT(ParseByteSize("1500"), IsOkAndHolds(1500u));
-  EXPECT_THAT(ParseByteSize("1.5TB"), IsOkAndHolds(1'500'000'000'000u));
-  EXPECT_THAT(ParseByteSize("64GiB"), IsOkAndHolds(uint64_t{64} << 30));
-  EXPECT_THAT(ParseByteSize("20 mb"), IsOkAndHolds(20'000'000u));
-  EXPECT_THAT(ParseByteSize("many"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("20MB")));
-  EXPECT_THAT(ParseByteSize("5 parsecs"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not a size")));
-}
-
 class TeacherWithoutImportance : public FakeTeacher {
  public:
   Json TeacherSpec() const override { return {{"family", "fake"}, {"importance", kNoImportance}}; }
