@@ -196,6 +196,11 @@ AFTERIMAGE_WITH_BMI2 void DecodeBatchWidely(ByteSpan bytes, const std::array<Huf
 }
 #undef AFTERIMAGE_WITH_BMI2
 
+void DecodeOne(ByteSpan bytes, const std::array<HuffmanTable, 3>& tables, size_t area,
+               uint64_t (&position)[1], uint8_t* target) {
+  DecodeResiduals<1, true>(bytes, tables, area, position, target);
+}
+
 void DecodeSeveral(ByteSpan bytes, const std::array<HuffmanTable, 3>& tables, size_t area,
                    uint64_t (&position)[kRowsAtOnce], uint8_t* target) {
   if (HasBmi2()) return DecodeBatchWidely(bytes, tables, area, position, target);
@@ -296,7 +301,7 @@ absl::Status PackedPixels::Read(std::span<const uint16_t> rows, uint8_t* target)
   for (; first + 2 <= num_rows; first += kRowsAtOnce)
     AFTERIMAGE_RETURN_IF_ERROR(decode.template operator()<kRowsAtOnce>(first, DecodeSeveral));
   if (first < num_rows)
-    AFTERIMAGE_RETURN_IF_ERROR(decode.template operator()<1>(first, DecodeResiduals<1, true>));
+    AFTERIMAGE_RETURN_IF_ERROR(decode.template operator()<1>(first, DecodeOne));
   return absl::OkStatus();
 }
 
