@@ -196,15 +196,14 @@ AFTERIMAGE_WITH_BMI2 void DecodeBatchWidely(ByteSpan bytes, const std::array<Huf
 }
 #undef AFTERIMAGE_WITH_BMI2
 
+void DecodeBatchPortably(ByteSpan bytes, const std::array<HuffmanTable, 3>& tables, size_t area,
+                         uint64_t (&position)[kRowsAtOnce], uint8_t* target) {
+  DecodeBatch(bytes, tables, area, position, target);
+}
+
 void DecodeOne(ByteSpan bytes, const std::array<HuffmanTable, 3>& tables, size_t area,
                uint64_t (&position)[1], uint8_t* target) {
   DecodeResiduals<1, true>(bytes, tables, area, position, target);
-}
-
-void DecodeSeveral(ByteSpan bytes, const std::array<HuffmanTable, 3>& tables, size_t area,
-                   uint64_t (&position)[kRowsAtOnce], uint8_t* target) {
-  if (HasBmi2()) return DecodeBatchWidely(bytes, tables, area, position, target);
-  DecodeBatch(bytes, tables, area, position, target);
 }
 
 }  // namespace
@@ -274,6 +273,14 @@ absl::StatusOr<PackedPixels> PackedPixels::Open(ByteSpan bytes, uint32_t num_row
 }
 
 absl::Status PackedPixels::Read(std::span<const uint16_t> rows, uint8_t* target) const {
+  return Read(HasBmi2(), rows, target);
+}
+
+absl::Status PackedPixels::ReadPortably(std::span<const uint16_t> rows, uint8_t* target) const {
+  return Read(/*wide=*/false, rows, target);
+}
+
+absl::Status PackedPixels::Read(bool wide, std::span<const uint16_t> rows, uint8_t* target) const {
   const size_t num_rows = rows.empty() ? begin_.size() - 1 : rows.size();
   const size_t row_bytes = kColours * layout_.area();
   std::vector<uint8_t>& scratch = Scratch((kRowsAtOnce + 1) * kResidualStride);
@@ -296,10 +303,11 @@ absl::Status PackedPixels::Read(std::span<const uint16_t> rows, uint8_t* target)
     }
     return absl::OkStatus();
   };
+  const auto decode_batch = wide ? DecodeBatchWidely : DecodeBatchPortably;
   size_t first = 0;
   // A whole batch takes less time than two rows one after the other.
   for (; first + 2 <= num_rows; first += kRowsAtOnce)
-    AFTERIMAGE_RETURN_IF_ERROR(decode.template operator()<kRowsAtOnce>(first, DecodeSeveral));
+    AFTERIMAGE_RETURN_IF_ERROR(decode.template operator()<kRowsAtOnce>(first, decode_batch));
   if (first < num_rows)
     AFTERIMAGE_RETURN_IF_ERROR(decode.template operator()<1>(first, DecodeOne));
   return absl::OkStatus();

@@ -84,6 +84,25 @@ TEST(PackedPixelsTest, ARowIsReadByItself) {
   EXPECT_TRUE(std::equal(row.begin(), row.end(), rows.begin() + 3 * row_bytes));
 }
 
+TEST(PackedPixelsTest, BothWaysAgreeOfDamagedBytesToo) {
+  const size_t p = 14, num_rows = 29;
+  std::vector<uint8_t> bytes = PackPixels(p, Smooth(p, num_rows));
+  const size_t rows_at = 2 + 384 + 2 * num_rows, size = bytes.size() - rows_at - 8;
+  std::mt19937 random(6);
+  for (int i = 0; i < 300; ++i) {
+    if (i > 0) bytes[rows_at + random() % size] ^= static_cast<uint8_t>(1 << random() % 8);
+    const PackedPixels pixels = PackedPixels::Open(bytes, num_rows, p).value();
+    for (uint16_t row = 0; row < num_rows; row += 9) {
+      std::vector<uint16_t> wanted(12);
+      for (uint16_t& one : wanted) one = static_cast<uint16_t>(random() % num_rows);
+      wanted[0] = row;
+      std::vector<uint8_t> widely(12 * 3 * p * p), portably(widely.size());
+      EXPECT_EQ(pixels.Read(wanted, widely.data()), pixels.ReadPortably(wanted, portably.data()));
+      EXPECT_EQ(widely, portably);
+    }
+  }
+}
+
 TEST(PackedPixelsTest, AGreyOrConstantPictureTakesNextToNothing) {
   const size_t p = 16, num_rows = 196;
   std::vector<uint8_t> rows(3 * p * p * num_rows, 77);
