@@ -77,9 +77,9 @@ absl::StatusOr<CalibrationReport> CalibrateOnImages(const CalibrateInput& input,
       if (!added.ok()) return WithContext(added, absl::StrCat("record ", key.ToString()));
       const size_t wanted = std::min(kMeasuredRecords, sample.size());
       if (numbers[i] * wanted / sample.size() == (numbers[i] + 1) * wanted / sample.size()) continue;
-      AFTERIMAGE_ASSIGN_OR_RETURN(FeatureRecord stored,
-                                  RecodeRecord(description.set, key, std::move(records[i])));
-      measured.push_back(std::move(stored));
+      absl::StatusOr<FeatureRecord> stored = RecodeRecord(description.set, key, std::move(records[i]));
+      if (!stored.ok()) return WithContext(stored.status(), absl::StrCat("record ", key.ToString()));
+      measured.push_back(*std::move(stored));
     }
     if (progress != nullptr) progress->Update(first);
     if (keep_lease) AFTERIMAGE_RETURN_IF_ERROR(keep_lease());

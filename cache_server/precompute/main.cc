@@ -19,6 +19,7 @@
 #include "client/open_cache.h"
 #include "client/rate_picture.h"
 #include "core/base/allocator.h"
+#include "core/base/byte_size.h"
 #include "core/base/openmp.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
@@ -110,14 +111,6 @@ absl::StatusOr<std::shared_ptr<const FeatureProfile>> FindProfile(const Precompu
   return ResolveProfile(*cache.catalog, options.profile);
 }
 
-absl::StatusOr<CodecLimits> LimitsFrom(const PrecomputeOptions& options) {
-  CodecLimits limits{.max_rmse = options.max_rmse, .max_bytes = std::nullopt};
-  if (options.max_bytes.empty()) return limits;
-  AFTERIMAGE_ASSIGN_OR_RETURN(const uint64_t bytes, ParseByteSize(options.max_bytes));
-  limits.max_bytes = static_cast<double>(bytes);
-  return limits;
-}
-
 void PrintReport(const PrecomputeOptions& options, const CalibrationReport& report,
                  std::optional<Codec> taken) {
   // Who asked for the features, not for the report, gets a row per codec.
@@ -138,7 +131,7 @@ absl::StatusOr<CodecDecision> MakeDecision(const PrecomputeOptions& options, Fea
                                   .style = StyleOf(options)};
   if (options.plan_only) decision.input.samples = std::min(options.samples, kPlanSamples);
   AFTERIMAGE_ASSIGN_OR_RETURN(decision.codec, NamedCodec(options));
-  AFTERIMAGE_ASSIGN_OR_RETURN(decision.limits, LimitsFrom(options));
+  AFTERIMAGE_ASSIGN_OR_RETURN(decision.limits, ParseCodecLimits(options.max_rmse, options.max_bytes));
   if (!options.quiet) {
     decision.message = [json = options.json](const std::string& text) {
       std::cerr << (json ? Json{{"event", "note"}, {"text", text}}.dump() : text) << std::endl;
@@ -155,7 +148,8 @@ absl::Status CalibrateOnly(const PrecomputeOptions& options, FeatureCatalog& cat
                            const SetDescription& description, const ImageIndex& images,
                            TeacherRunner& teacher) {
   AFTERIMAGE_RETURN_IF_ERROR(CheckNameIsFree(catalog, options.name));
-  AFTERIMAGE_ASSIGN_OR_RETURN(const CodecLimits limits, LimitsFrom(options));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const CodecLimits limits,
+                              ParseCodecLimits(options.max_rmse, options.max_bytes));
   const CalibrateInput input{description, options.num_view_seeds, options.samples, limits};
   Progress progress({.label = "calibrate",
                      .unit = "views",

@@ -77,10 +77,11 @@ absl::StatusOr<Plan> MakePlan(const PlanInput& input, const ImageIndex& images, 
   Plan plan;
   double bytes = 0, pixel_bytes = 0;
   for (size_t i = 0; i < records.size(); ++i) {
-    AFTERIMAGE_ASSIGN_OR_RETURN(const std::string block,
-                                EncodeForSet(input.description, input.profile, view_keys[i], records[i]));
-    bytes += static_cast<double>(block.size());
-    AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock parsed, FeatureBlock::Parse(AsBytes(block)));
+    const absl::StatusOr<std::string> block =
+        EncodeForSet(input.description, input.profile, view_keys[i], records[i]);
+    if (!block.ok()) return WithContext(block.status(), absl::StrCat("record ", view_keys[i].ToString()));
+    bytes += static_cast<double>(block->size());
+    AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock parsed, FeatureBlock::Parse(AsBytes(*block)));
     pixel_bytes += static_cast<double>(parsed.PixelBytes());
   }
   plan.num_images = keys.size();

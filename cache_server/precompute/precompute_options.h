@@ -77,7 +77,4 @@ absl::StatusOr<std::optional<Codec>> NamedCodec(const PrecomputeOptions& options
 // "top5", "all", or "8,10,12" -> ascending 1-based levels.
 absl::StatusOr<std::vector<uint32_t>> ParseLevels(const std::string& text, uint32_t num_levels);
 
-// "1500", "20MB", "1.5TB" (powers of 1000) or "GiB" (powers of 1024).
-absl::StatusOr<uint64_t> ParseByteSize(const std::string& text);
-
 }  // namespace afterimage

@@ -29,7 +29,8 @@ struct CalibrateFlags : CacheFlags {
   std::string from;
   uint64_t samples = 2000;
   std::string name;
-  CodecLimits limits;
+  std::optional<double> max_rmse;
+  std::string max_bytes;  // as written, such as 1.5TB
   std::string png;
   bool json = false;
 };
@@ -115,6 +116,7 @@ absl::StatusOr<Source> OpenSource(const CalibrateFlags& flags) {
 
 absl::Status RunCalibrate(const CalibrateFlags& flags) {
   InstallStopSignalHandlers();
+  AFTERIMAGE_ASSIGN_OR_RETURN(const CodecLimits limits, ParseCodecLimits(flags.max_rmse, flags.max_bytes));
   AFTERIMAGE_ASSIGN_OR_RETURN(const Source source, OpenSource(flags));
   FeatureCatalog& catalog = *source.selected.cache.catalog;
   const SetDescription& description = source.selected.summary.description;
@@ -143,9 +145,8 @@ absl::Status RunCalibrate(const CalibrateFlags& flags) {
                                                AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
                                              return absl::OkStatus();
                                            }));
-  AFTERIMAGE_RETURN_IF_ERROR(MeasureFinerSteps(
-      report, flags.limits, description.set.pixel_coding,
-      [&](std::vector<CodecMeter>& meters) {
+  AFTERIMAGE_RETURN_IF_ERROR(
+      MeasureFinerSteps(report, limits, description.set.pixel_coding, [&](std::vector<CodecMeter>& meters) {
         return ForEachRecord(source, sample.measured, "measure steps", flags.json,
                              [&](uint64_t, const FeatureRecord& record) -> absl::Status {
                                for (CodecMeter& meter : meters) AFTERIMAGE_RETURN_IF_ERROR(meter.Add(record));
@@ -159,8 +160,8 @@ absl::Status RunCalibrate(const CalibrateFlags& flags) {
   if (!flags.png.empty()) AFTERIMAGE_RETURN_IF_ERROR(WriteRatePicture(report, flags.png));
   std::optional<Codec> chosen;
   absl::Status none;
-  if (flags.limits.max_rmse.has_value() || flags.limits.max_bytes.has_value()) {
-    const absl::StatusOr<Codec> codec = ChooseCodec(report, flags.limits);
+  if (limits.max_rmse.has_value() || limits.max_bytes.has_value()) {
+    const absl::StatusOr<Codec> codec = ChooseCodec(report, limits);
     if (codec.ok()) chosen = *codec;
     none = codec.status();
   }
@@ -184,11 +185,9 @@ void AddCalibrateCommand(CLI::App& app, Runner& run) {
       ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 24))
       ->capture_default_str();
   command->add_option("--name", flags->name, "readable name for the profile");
-  command->add_option("--max-rmse", flags->limits.max_rmse, "says which codec this error would take");
-  command
-      ->add_option("--max-bytes", flags->limits.max_bytes,
-                   "says which codec these bytes per view seed would take")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true));
+  command->add_option("--max-rmse", flags->max_rmse, "says which codec this error would take");
+  command->add_option("--max-bytes", flags->max_bytes,
+                      "says which codec these bytes per view seed would take, e.g. 100GB");
   command->add_option("--png", flags->png, "write a picture of rates and errors to this file");
   command->add_flag("--json", flags->json, "report and progress as JSON lines");
   command->callback([flags, &run] { run = [flags] { return RunCalibrate(*flags); }; });

@@ -1,10 +1,13 @@
 #include "core/feature/calibration_report.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "core/base/byte_size.h"
 #include "core/base/progress.h"
+#include "core/base/status_macros.h"
 
 namespace afterimage {
 namespace {
@@ -31,6 +34,19 @@ Json ToJson(const CodecError& error) {
 }
 
 }  // namespace
+
+absl::StatusOr<CodecLimits> ParseCodecLimits(std::optional<double> max_rmse, absl::string_view max_bytes) {
+  CodecLimits limits{.max_rmse = max_rmse, .max_bytes = std::nullopt};
+  if (max_rmse.has_value() && !(std::isfinite(*max_rmse) && *max_rmse >= 0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--max-rmse is ", *max_rmse, "; an error such as 0.02 is wanted"));
+  }
+  if (max_bytes.empty()) return limits;
+  const absl::StatusOr<uint64_t> bytes = ParseByteSize(max_bytes);
+  if (!bytes.ok()) return WithContext(bytes.status(), "--max-bytes");
+  limits.max_bytes = static_cast<double>(*bytes);
+  return limits;
+}
 
 double CalibrationReport::BytesPerSeed(const CodecMeter& meter) const {
   return meter.BytesPerRecord() * static_cast<double>(num_images);

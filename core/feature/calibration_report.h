@@ -24,6 +24,10 @@ struct CodecLimits {
   std::optional<double> max_bytes;  // of the data set, per view seed
 };
 
+// Of --max-rmse and --max-bytes, an empty text for no size. InvalidArgument: an error that is not finite or
+// below 0, a text that is no size.
+absl::StatusOr<CodecLimits> ParseCodecLimits(std::optional<double> max_rmse, absl::string_view max_bytes);
+
 struct CalibrationReport {
   std::shared_ptr<const FeatureProfile> profile;
   std::vector<CodecMeter> meters;    // one per codec

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/feature/entropy.h"
+#include "core/feature/neighbours.h"
 
 namespace afterimage {
 namespace {
@@ -16,78 +17,6 @@ std::vector<uint8_t>& Scratch(size_t size) {
   thread_local std::vector<uint8_t> bytes;
   if (bytes.size() < size) bytes.resize(size);
   return bytes;
-}
-
-// Calls `use(row, left, up)` for each patch; left and up are rows, or the patch's own where there is none.
-template <typename Use>
-void ForEachPatch(uint32_t grid, Use use) {
-  for (size_t y = 0; y < grid; ++y) {
-    for (size_t x = 0; x < grid; ++x) {
-      const size_t row = 1 + y * grid + x;
-      const size_t left = x > 0 ? row - 1 : row;
-      const size_t up = y > 0 ? row - grid : row;
-      use(row, left == row ? up : left, up == row ? left : up);
-    }
-  }
-}
-
-// The middle of both as int8, rounded down; of the same one twice itself. Written so that it is one average
-// of unsigned bytes, which processors have, and which is rounded up.
-inline uint8_t Middle(uint8_t left, uint8_t up) {
-  const uint8_t a = left ^ 0x80, b = up ^ 0x80;
-  const uint8_t rounded_up = static_cast<uint8_t>((a + b + 1) >> 1);
-  return static_cast<uint8_t>(rounded_up - ((a ^ b) & 1)) ^ 0x80;
-}
-
-// Of a row, modulo 256, so that it can be undone; there twice, for any processor and for AVX2.
-inline __attribute__((always_inline)) void SubtractMiddles(size_t width, const uint8_t* left,
-                                                           const uint8_t* up, const uint8_t* source,
-                                                           uint8_t* target) {
-  for (size_t c = 0; c < width; ++c) target[c] = static_cast<uint8_t>(source[c] - Middle(left[c], up[c]));
-}
-inline __attribute__((always_inline)) void AddMiddles(size_t width, const uint8_t* left, const uint8_t* up,
-                                                      uint8_t* target) {
-  for (size_t c = 0; c < width; ++c) target[c] = static_cast<uint8_t>(target[c] + Middle(left[c], up[c]));
-}
-
-#if defined(__x86_64__)
-__attribute__((target("avx2"))) void SubtractMiddlesWidely(size_t width, const uint8_t* left,
-                                                           const uint8_t* up, const uint8_t* source,
-                                                           uint8_t* target) {
-  SubtractMiddles(width, left, up, source, target);
-}
-__attribute__((target("avx2"))) void AddMiddlesWidely(size_t width, const uint8_t* left, const uint8_t* up,
-                                                      uint8_t* target) {
-  AddMiddles(width, left, up, target);
-}
-#else
-constexpr auto SubtractMiddlesWidely = SubtractMiddles;
-constexpr auto AddMiddlesWidely = AddMiddles;
-#endif
-
-// The first patch has no neighbours.
-void Predict(uint32_t grid, size_t width, const uint8_t* codes, uint8_t* residuals) {
-  const bool wide = internal::HasWideI8x();
-  std::copy_n(codes, width, residuals);
-  ForEachPatch(grid, [&](size_t row, size_t left, size_t up) {
-    const uint8_t* const source = codes + row * width;
-    uint8_t* const target = residuals + row * width;
-    if (left == row) {
-      std::copy_n(source, width, target);
-    } else {
-      (wide ? SubtractMiddlesWidely : SubtractMiddles)(width, codes + left * width, codes + up * width,
-                                                       source, target);
-    }
-  });
-}
-
-void Undo(uint32_t grid, size_t width, uint8_t* codes) {
-  const bool wide = internal::HasWideI8x();
-  ForEachPatch(grid, [&](size_t row, size_t left, size_t up) {
-    if (left == row) return;
-    (wide ? AddMiddlesWidely : AddMiddles)(width, codes + left * width, codes + up * width,
-                                           codes + row * width);
-  });
 }
 
 // Bits that an order-0 code would take, of every fourth row.
@@ -145,7 +74,7 @@ CodedPlane EncodeEzqPlane(const I8xChannels& channels, uint32_t grid, std::span<
   if (grid > 0) {
     std::vector<uint8_t>& residuals = Scratch(bytes.size());
     const size_t width = channels.mean.size();
-    Predict(grid, width, bytes.data(), residuals.data());
+    PredictFromNeighbours(grid, width, bytes.data(), residuals.data());
     const std::span<const uint8_t> predicted(residuals.data(), bytes.size());
     if (Entropy(predicted, width) < Entropy(bytes, width)) {
       bytes = predicted;
@@ -166,7 +95,7 @@ absl::Status DecodeEzq(size_t width, uint32_t grid, ByteSpan bytes, std::span<ui
       return absl::OkStatus();
     case EzqPredictor::kLeftAndUp:
       if (grid == 0) return absl::DataLossError("ezq: patches are predicted where not all are stored");
-      Undo(grid, width, codes.data());
+      AddNeighbours(grid, width, codes.data());
       return absl::OkStatus();
   }
   return absl::DataLossError(absl::StrCat("ezq: unknown predictor ", bytes[0]));

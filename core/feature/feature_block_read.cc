@@ -297,9 +297,9 @@ absl::Status FeatureBlock::ReadPixels(std::span<const uint16_t> rows, std::span<
 absl::Status FeatureBlock::CopyPixelRows(std::span<const uint16_t> rows, uint8_t* target) const {
   AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*pixels_));
   if (has_packed_pixels()) {
-    AFTERIMAGE_ASSIGN_OR_RETURN(const PackedPixels packed,
-                                PackedPixels::Open(bytes, num_tokens_ - 1, view_size_ / grid_));
-    return packed.Read(rows, target);
+    const auto packed = PackedPixels::Open(bytes, num_tokens_ - 1, view_size_ / grid_);
+    AFTERIMAGE_RETURN_IF_ERROR(packed.status());
+    return packed->Read(rows, target);  // where it is: its tables are not copied
   }
   if (rows.empty()) std::copy(bytes.begin(), bytes.end(), target);
   const size_t row_bytes = PixelRowBytes();

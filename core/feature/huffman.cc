@@ -1,7 +1,7 @@
 #include "core/feature/huffman.h"
 
 #include <algorithm>
-#include <numeric>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -15,31 +15,63 @@ struct Package {
   int first = -1, second = -1;  // else its two parts, positions in the list of the round before
 };
 
-// The number of bytes that occur, and the only one if it is one.
-size_t NumUsed(const CodeLengths& lengths) {
-  return kSymbols - static_cast<size_t>(std::ranges::count(lengths, 0));
+// How often each length occurs. Neighbours have equal lengths more often than not, and would wait for each
+// other's count: so each quarter of the symbols has its own.
+constexpr size_t kQuarters = 4;
+constexpr size_t kOfQuarter = kSymbols / kQuarters;
+struct LengthCounts {
+  std::array<std::array<uint16_t, kMaxCodeBits + 1>, kQuarters> of_quarter = {};
+
+  size_t Of(size_t length) const {
+    size_t count = 0;
+    for (const auto& counts : of_quarter) count += counts[length];
+    return count;
+  }
+  size_t NumUsed() const { return kSymbols - Of(0); }
+};
+
+// Of lengths of at most kMaxCodeBits.
+LengthCounts CountLengths(const CodeLengths& lengths) {
+  LengthCounts counts;
+  for (size_t i = 0; i < kOfQuarter; ++i) {
+    for (size_t quarter = 0; quarter < kQuarters; ++quarter)
+      ++counts.of_quarter[quarter][lengths[quarter * kOfQuarter + i]];
+  }
+  return counts;
 }
 
-// Calls `use(symbol, length, bits)` for all that occur, in the order of their codes.
+// The kMaxCodeBits bits of each number in the other order.
+constexpr auto kReversed = [] {
+  std::array<uint16_t, size_t{1} << kMaxCodeBits> reversed = {};
+  for (size_t i = 1; i < reversed.size(); ++i)
+    reversed[i] = static_cast<uint16_t>(reversed[i / 2] / 2 | i % 2 << (kMaxCodeBits - 1));
+  return reversed;
+}();
+
+// Calls `use(symbol, length, bits)` for all that occur, in the order of their codes: by length, then by
+// number. The lengths are those of a code.
 template <typename Use>
-void ForEachCode(const CodeLengths& lengths, const Use& use) {
-  std::array<uint8_t, kSymbols> ordered;  // by length, then by number
-  std::array<size_t, kMaxCodeBits + 2> begin = {};
-  for (const uint8_t length : lengths) ++begin[length + size_t{1}];
-  begin[1] = 0;  // those that do not occur
-  for (size_t length = 1; length < begin.size(); ++length) begin[length] += begin[length - 1];
-  std::array<size_t, kMaxCodeBits + 2> next = begin;
-  for (size_t symbol = 0; symbol < kSymbols; ++symbol) {
-    if (lengths[symbol] > 0) ordered[next[lengths[symbol]]++] = static_cast<uint8_t>(symbol);
+void ForEachCode(const CodeLengths& lengths, const LengthCounts& counts, const Use& use) {
+  std::array<uint16_t, kMaxCodeBits + 2> begin;  // of each length in `ordered`, first those that do not occur
+  auto next = counts.of_quarter;
+  uint16_t end = 0;
+  for (size_t length = 0; length <= kMaxCodeBits; ++length) {
+    begin[length] = end;
+    for (auto& of_quarter : next) end = static_cast<uint16_t>(end + std::exchange(of_quarter[length], end));
   }
-  uint32_t bits = 0;  // of the next code, the first one lowest
-  for (int length = 1; length <= kMaxCodeBits; ++length) {
-    for (size_t i = begin[static_cast<size_t>(length)]; i < next[static_cast<size_t>(length)]; ++i) {
-      use(size_t{ordered[i]}, length, bits);
-      // Adds one at the last bit of the code, the highest.
-      uint32_t bit = 1u << (length - 1);
-      for (; (bits & bit) != 0; bit >>= 1) bits ^= bit;
-      bits |= bit;
+  begin[kMaxCodeBits + 1] = end;
+  std::array<uint8_t, kSymbols> ordered;
+  for (size_t i = 0; i < kOfQuarter; ++i) {
+    for (size_t quarter = 0; quarter < kQuarters; ++quarter) {
+      const size_t symbol = quarter * kOfQuarter + i;
+      ordered[next[quarter][lengths[symbol]]++] = static_cast<uint8_t>(symbol);
+    }
+  }
+  uint32_t code = 0;  // the next one, its first bit the highest of kMaxCodeBits
+  for (size_t length = 1; length <= kMaxCodeBits; ++length) {
+    for (size_t i = begin[length]; i < begin[length + 1]; ++i) {
+      use(size_t{ordered[i]}, static_cast<int>(length), uint32_t{kReversed[code]});
+      code += 1u << (kMaxCodeBits - length);
     }
   }
 }
@@ -90,20 +122,23 @@ CodeLengths HuffmanLengths(const SymbolCounts& counts) {
 
 std::array<HuffmanCode, kSymbols> HuffmanCodes(const CodeLengths& lengths) {
   std::array<HuffmanCode, kSymbols> codes = {};
-  if (NumUsed(lengths) < 2) return codes;
-  ForEachCode(lengths, [&](size_t symbol, int length, uint32_t bits) {
+  const LengthCounts counts = CountLengths(lengths);
+  if (counts.NumUsed() < 2) return codes;
+  ForEachCode(lengths, counts, [&](size_t symbol, int length, uint32_t bits) {
     codes[symbol] = {static_cast<uint16_t>(bits), static_cast<uint8_t>(length)};
   });
   return codes;
 }
 
 absl::Status BuildHuffmanTable(const CodeLengths& lengths, HuffmanTable& table) {
-  uint32_t covered = 0;
-  for (const uint8_t length : lengths) {
-    if (length > kMaxCodeBits) return absl::DataLossError(absl::StrCat("a code of ", length, " bits"));
-    if (length > 0) covered += 1u << (kMaxCodeBits - length);
-  }
-  if (NumUsed(lengths) == 1 && covered == table.size() / 2) {
+  uint8_t longest = 0;
+  for (const uint8_t length : lengths) longest = std::max(longest, length);
+  if (longest > kMaxCodeBits) return absl::DataLossError(absl::StrCat("a code of ", longest, " bits"));
+  const LengthCounts counts = CountLengths(lengths);
+  size_t covered = 0;
+  for (size_t length = 1; length <= kMaxCodeBits; ++length)
+    covered += counts.Of(length) << (kMaxCodeBits - length);
+  if (counts.NumUsed() == 1 && covered == table.size() / 2) {
     const auto symbol = std::ranges::max_element(lengths) - lengths.begin();
     table.fill(static_cast<uint16_t>(symbol << 8));
     return absl::OkStatus();
@@ -115,7 +150,7 @@ absl::Status BuildHuffmanTable(const CodeLengths& lengths, HuffmanTable& table) 
     for (; filled < size; filled *= 2)
       std::copy_n(table.begin(), filled, table.begin() + static_cast<std::ptrdiff_t>(filled));
   };
-  ForEachCode(lengths, [&](size_t symbol, int length, uint32_t bits) {
+  ForEachCode(lengths, counts, [&](size_t symbol, int length, uint32_t bits) {
     double_to(size_t{1} << length);
     table[bits] = static_cast<uint16_t>(symbol << 8 | static_cast<size_t>(length));
   });

@@ -49,26 +49,40 @@ constexpr auto SplitWidely = Split;
 constexpr auto MergeWidely = Merge;
 #endif
 
-}  // namespace
-
-std::vector<uint8_t> EncodeLossless16(ByteSpan plane) {
+std::vector<uint8_t> Encode(ByteSpan plane, bool wide) {
   const size_t count = plane.size() / 2;
   std::vector<uint8_t> bytes(count);
   uint8_t* const upper = Scratch(count).data();
-  (internal::HasWideI8x() ? SplitWidely : Split)(plane.data(), count, bytes.data(), upper);
+  (wide ? SplitWidely : Split)(plane.data(), count, bytes.data(), upper);
   AppendHuffmanFrame({upper, count}, bytes);
   return bytes;
 }
 
-absl::Status DecodeLossless16(ByteSpan bytes, std::span<uint8_t> plane) {
+absl::Status Decode(ByteSpan bytes, std::span<uint8_t> plane, bool wide) {
   const size_t count = plane.size() / 2;
   if (bytes.size() < count) {
     return absl::DataLossError(absl::StrCat("lossless16: ", bytes.size(), " bytes for ", count, " values"));
   }
   uint8_t* const upper = Scratch(count).data();
   AFTERIMAGE_RETURN_IF_ERROR(ReadHuffmanFrame(bytes.subspan(count), {upper, count}));
-  (internal::HasWideI8x() ? MergeWidely : Merge)(bytes.data(), upper, count, plane.data());
+  (wide ? MergeWidely : Merge)(bytes.data(), upper, count, plane.data());
   return absl::OkStatus();
+}
+
+}  // namespace
+
+namespace internal {
+
+std::vector<uint8_t> EncodeLossless16Portably(ByteSpan plane) { return Encode(plane, false); }
+absl::Status DecodeLossless16Portably(ByteSpan bytes, std::span<uint8_t> plane) {
+  return Decode(bytes, plane, false);
+}
+
+}  // namespace internal
+
+std::vector<uint8_t> EncodeLossless16(ByteSpan plane) { return Encode(plane, internal::HasWideI8x()); }
+absl::Status DecodeLossless16(ByteSpan bytes, std::span<uint8_t> plane) {
+  return Decode(bytes, plane, internal::HasWideI8x());
 }
 
 }  // namespace afterimage

@@ -19,4 +19,9 @@ std::vector<uint8_t> EncodeLossless16(ByteSpan plane);
 // `plane`: as many bytes as the values take, an even number. DataLoss: `bytes` are not of such a plane.
 absl::Status DecodeLossless16(ByteSpan bytes, std::span<uint8_t> plane);
 
+namespace internal {  // for the test that both ways agree
+std::vector<uint8_t> EncodeLossless16Portably(ByteSpan plane);
+absl::Status DecodeLossless16Portably(ByteSpan bytes, std::span<uint8_t> plane);
+}  // namespace internal
+
 }  // namespace afterimage

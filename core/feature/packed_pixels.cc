@@ -112,55 +112,57 @@ void AppendRow(const std::array<std::array<HuffmanCode, kSymbols>, kColours>& co
   target.resize(static_cast<size_t>(end - target.data()));
 }
 
-// The next `count` symbols of `kRows` streams, each from its own position, a number of bits in `bytes`.
-// `last`: where eight bytes can be loaded for the last time; codes that would lead beyond it are not those of
-// an encoder, and give whatever comes.
-template <size_t kRows, size_t kCount>
-AFTERIMAGE_WITH_CALLER void DecodeSymbols(const uint8_t* bytes, uint64_t last,
-                                                         const uint16_t* table, uint64_t (&position)[kRows],
-                                                         uint8_t* target, size_t stride) {
+constexpr size_t kSymbolsPerLoad = 5;
+static_assert(kSymbolsPerLoad * kMaxCodeBits + 7 < 63);  // up to 7 bits of a byte are behind, one is the mark
+
+// Residuals of rows that are decoded together lie so far apart. A constant, which takes no registers; not a
+// multiple of a page, so that a cache holds them all.
+constexpr size_t kResidualStride = kMaxPackedRowBytes + 832;
+static_assert(kResidualStride >= kMaxPackedRowBytes + kPixelSlack);
+
+// The next `kCount` symbols of `kRows` streams, each from its own position, a number of bits in `bytes`.
+// `last`: the last byte at which eight can be loaded; codes that lead beyond it are not those of an encoder:
+// they give whatever comes, and a position beyond. Without kBounded none can lead there.
+template <size_t kRows, size_t kCount, bool kBounded>
+AFTERIMAGE_WITH_CALLER void DecodeSymbols(const uint8_t* bytes, size_t last, const uint16_t* table,
+                                          uint64_t (&position)[kRows], uint8_t* target) {
   // A mark on top, which comes down as codes are shifted out: where it is says how many bits that were.
   constexpr uint64_t kMark = uint64_t{1} << 63;
   uint64_t word[kRows];
   for (size_t r = 0; r < kRows; ++r) {
-    position[r] = std::min(position[r], last);
-    word[r] = (LoadLittleEndian<uint64_t>(bytes + (position[r] >> 3)) | kMark) >> (position[r] & 7);
+    const size_t at = kBounded ? std::min<size_t>(position[r] >> 3, last) : position[r] >> 3;
+    word[r] = (LoadLittleEndian<uint64_t>(bytes + at) | kMark) >> (position[r] & 7);
   }
   for (size_t k = 0; k < kCount; ++k) {
     for (size_t r = 0; r < kRows; ++r) {
       const uint32_t entry = table[word[r] & ((1 << kMaxCodeBits) - 1)];
       word[r] >>= entry & 63;
-      target[r * stride + k] = static_cast<uint8_t>(entry >> 8);
+      target[r * kResidualStride + k] = static_cast<uint8_t>(entry >> 8);
     }
   }
   for (size_t r = 0; r < kRows; ++r)
     position[r] = (position[r] & ~uint64_t{7}) + static_cast<uint64_t>(std::countl_zero(word[r]));
 }
 
-constexpr size_t kSymbolsPerLoad = 5;
-static_assert(kSymbolsPerLoad * kMaxCodeBits + 7 < 63);  // up to 7 bits of a byte are behind, one is the mark
-
-// Residuals of `kRows` rows, `stride` bytes apart.
-template <size_t kRows>
-AFTERIMAGE_WITH_CALLER void DecodeResiduals(ByteSpan bytes,
-                                                           const std::array<HuffmanTable, 3>& tables,
-                                                           size_t area, uint64_t (&positions)[kRows],
-                                                           uint8_t* target, size_t stride) {
-  const uint64_t last = 8 * (bytes.size() - sizeof(uint64_t));
+// Residuals of `kRows` rows.
+template <size_t kRows, bool kBounded>
+AFTERIMAGE_WITH_CALLER void DecodeResiduals(ByteSpan bytes, const std::array<HuffmanTable, 3>& tables,
+                                            size_t area, uint64_t (&positions)[kRows], uint8_t* target) {
+  const size_t last = bytes.size() - sizeof(uint64_t);
   uint64_t position[kRows];  // a copy, to be held in registers
   std::ranges::copy(positions, position);
   for (const HuffmanTable& table : tables) {
     size_t i = 0;
     for (; i + kSymbolsPerLoad <= area; i += kSymbolsPerLoad)
-      DecodeSymbols<kRows, kSymbolsPerLoad>(bytes.data(), last, table.data(), position, target + i, stride);
+      DecodeSymbols<kRows, kSymbolsPerLoad, kBounded>(bytes.data(), last, table.data(), position, target + i);
     for (; i < area; ++i)
-      DecodeSymbols<kRows, 1>(bytes.data(), last, table.data(), position, target + i, stride);
+      DecodeSymbols<kRows, 1, kBounded>(bytes.data(), last, table.data(), position, target + i);
     target += area;
   }
   std::ranges::copy(position, positions);
 }
 
-constexpr size_t kRowsAtOnce = 6;  // the codes of one row wait for each other, those of several do not
+constexpr size_t kRowsAtOnce = 8;  // the codes of one row wait for each other, those of several do not
 
 #if defined(__x86_64__)
 #define AFTERIMAGE_WITH_BMI2 __attribute__((target("bmi2,lzcnt")))
@@ -177,17 +179,31 @@ bool HasBmi2() {
 bool HasBmi2() { return false; }
 #endif
 
-AFTERIMAGE_WITH_BMI2 void DecodeSeveralWidely(ByteSpan bytes, const std::array<HuffmanTable, 3>& tables,
-                                              size_t area, uint64_t (&position)[kRowsAtOnce], uint8_t* target,
-                                              size_t stride) {
-  DecodeResiduals<kRowsAtOnce>(bytes, tables, area, position, target, stride);
+AFTERIMAGE_WITH_CALLER void DecodeBatch(ByteSpan bytes, const std::array<HuffmanTable, 3>& tables,
+                                        size_t area, uint64_t (&position)[kRowsAtOnce], uint8_t* target) {
+  // Of the longest codes.
+  const uint64_t end = std::ranges::max(position) + kColours * area * kMaxCodeBits;
+  if (end <= 8 * (bytes.size() - sizeof(uint64_t))) {
+    DecodeResiduals<kRowsAtOnce, false>(bytes, tables, area, position, target);
+  } else {
+    DecodeResiduals<kRowsAtOnce, true>(bytes, tables, area, position, target);
+  }
+}
+
+AFTERIMAGE_WITH_BMI2 void DecodeBatchWidely(ByteSpan bytes, const std::array<HuffmanTable, 3>& tables,
+                                            size_t area, uint64_t (&position)[kRowsAtOnce], uint8_t* target) {
+  DecodeBatch(bytes, tables, area, position, target);
 }
 #undef AFTERIMAGE_WITH_BMI2
 
-void DecodeSeveral(ByteSpan bytes, const std::array<HuffmanTable, 3>& tables, size_t area,
-                   uint64_t (&position)[kRowsAtOnce], uint8_t* target, size_t stride) {
-  if (HasBmi2()) return DecodeSeveralWidely(bytes, tables, area, position, target, stride);
-  DecodeResiduals<kRowsAtOnce>(bytes, tables, area, position, target, stride);
+void DecodeBatchPortably(ByteSpan bytes, const std::array<HuffmanTable, 3>& tables, size_t area,
+                         uint64_t (&position)[kRowsAtOnce], uint8_t* target) {
+  DecodeBatch(bytes, tables, area, position, target);
+}
+
+void DecodeOne(ByteSpan bytes, const std::array<HuffmanTable, 3>& tables, size_t area,
+               uint64_t (&position)[1], uint8_t* target) {
+  DecodeResiduals<1, true>(bytes, tables, area, position, target);
 }
 
 }  // namespace
@@ -236,8 +252,10 @@ absl::StatusOr<PackedPixels> PackedPixels::Open(ByteSpan bytes, uint32_t num_row
   pixels.layout_ = {patch_size, static_cast<PixelPredictor>(bytes[0]), static_cast<PixelColours>(bytes[1])};
   for (size_t colour = 0; colour < kColours; ++colour) {
     CodeLengths lengths;
-    for (size_t i = 0; i < kSymbols; ++i) {
-      lengths[i] = bytes[kLengthsAt + (colour * kSymbols + i) / 2] >> (i % 2 * 4) & 15;
+    const uint8_t* const pairs = bytes.data() + kLengthsAt + colour * kSymbols / 2;
+    for (size_t i = 0; i < kSymbols / 2; ++i) {
+      lengths[2 * i] = pairs[i] & 15;
+      lengths[2 * i + 1] = pairs[i] >> 4;
     }
     const absl::Status built = BuildHuffmanTable(lengths, pixels.tables_[colour]);
     if (!built.ok()) return Damaged(built.message());
@@ -255,30 +273,43 @@ absl::StatusOr<PackedPixels> PackedPixels::Open(ByteSpan bytes, uint32_t num_row
 }
 
 absl::Status PackedPixels::Read(std::span<const uint16_t> rows, uint8_t* target) const {
+  return Read(HasBmi2(), rows, target);
+}
+
+absl::Status PackedPixels::ReadPortably(std::span<const uint16_t> rows, uint8_t* target) const {
+  return Read(/*wide=*/false, rows, target);
+}
+
+absl::Status PackedPixels::Read(bool wide, std::span<const uint16_t> rows, uint8_t* target) const {
   const size_t num_rows = rows.empty() ? begin_.size() - 1 : rows.size();
   const size_t row_bytes = kColours * layout_.area();
-  const size_t stride = row_bytes + kPixelSlack;
-  std::vector<uint8_t>& scratch = Scratch((kRowsAtOnce + 1) * stride);
-  uint8_t* const residuals = scratch.data() + stride;
+  std::vector<uint8_t>& scratch = Scratch((kRowsAtOnce + 1) * kResidualStride);
+  uint8_t* const residuals = scratch.data() + kResidualStride;
+  // Where fewer than kRows are left, the last one stands in for those that are missing.
   const auto decode = [&]<size_t kRows>(size_t first, auto decode_rows) {
+    const size_t num_left = std::min(kRows, num_rows - first);
     size_t row[kRows];
     uint64_t position[kRows];
     for (size_t r = 0; r < kRows; ++r) {
-      row[r] = rows.empty() ? first + r : rows[first + r];
+      const size_t i = first + std::min(r, num_left - 1);
+      row[r] = rows.empty() ? i : rows[i];
       position[r] = uint64_t{8} * begin_[row[r]];
     }
-    decode_rows(bytes_, tables_, layout_.area(), position, residuals, stride);
-    for (size_t r = 0; r < kRows; ++r) {
+    decode_rows(bytes_, tables_, layout_.area(), position, residuals);
+    for (size_t r = 0; r < num_left; ++r) {
       if ((position[r] + 7) / 8 != begin_[row[r] + 1]) return Damaged("the codes of patch row ", row[r]);
-      FromResiduals(layout_, residuals + r * stride, scratch.data(), target + (first + r) * row_bytes);
+      FromResiduals(layout_, residuals + r * kResidualStride, scratch.data(),
+                    target + (first + r) * row_bytes);
     }
     return absl::OkStatus();
   };
+  const auto decode_batch = wide ? DecodeBatchWidely : DecodeBatchPortably;
   size_t first = 0;
-  for (; first + kRowsAtOnce <= num_rows; first += kRowsAtOnce)
-    AFTERIMAGE_RETURN_IF_ERROR(decode.template operator()<kRowsAtOnce>(first, DecodeSeveral));
-  for (; first < num_rows; ++first)
-    AFTERIMAGE_RETURN_IF_ERROR(decode.template operator()<1>(first, DecodeResiduals<1>));
+  // A whole batch takes less time than two rows one after the other.
+  for (; first + 2 <= num_rows; first += kRowsAtOnce)
+    AFTERIMAGE_RETURN_IF_ERROR(decode.template operator()<kRowsAtOnce>(first, decode_batch));
+  if (first < num_rows)
+    AFTERIMAGE_RETURN_IF_ERROR(decode.template operator()<1>(first, DecodeOne));
   return absl::OkStatus();
 }
 

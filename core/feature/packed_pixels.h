@@ -37,8 +37,12 @@ class PackedPixels {
   // Writes the rows of these numbers, all below num_rows, one after the other; empty: all. DataLoss: a row's
   // codes do not end where its bytes do.
   absl::Status Read(std::span<const uint16_t> rows, uint8_t* target) const;
+  // The same on any processor: for the test that both ways agree.
+  absl::Status ReadPortably(std::span<const uint16_t> rows, uint8_t* target) const;
 
  private:
+  absl::Status Read(bool wide, std::span<const uint16_t> rows, uint8_t* target) const;
+
   ByteSpan bytes_;
   PixelLayout layout_;
   std::array<HuffmanTable, 3> tables_;

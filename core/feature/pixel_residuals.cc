@@ -98,8 +98,32 @@ AFTERIMAGE_INLINE void UndoRow(size_t p, const uint8_t* __restrict residuals, ui
   }
 }
 
+// Of patches no wider than a register: the row above stays in one, for no row to wait until that is stored.
+template <PixelPredictor kPredictor>
+AFTERIMAGE_INLINE void UndoNarrow(size_t p, const uint8_t* __restrict residuals, uint8_t* __restrict values) {
+  Lanes row = RunningSum(Load(residuals));
+  Store(row, values);
+  for (size_t at = p; at < p * p; at += p) {
+    const Lanes source = Load(residuals + at);
+    if constexpr (kPredictor == PixelPredictor::kLeft) row = RunningSum(source) + row[0];
+    if constexpr (kPredictor == PixelPredictor::kUp) row += source;
+    if constexpr (kPredictor == PixelPredictor::kGradient) row += RunningSum(source);
+    Store(row, values + at);
+  }
+}
+
 AFTERIMAGE_INLINE void UndoPrediction(size_t p, PixelPredictor predictor, const uint8_t* __restrict residuals,
                                       uint8_t* __restrict values) {
+  if (p <= sizeof(Lanes)) {
+    switch (predictor) {
+      case PixelPredictor::kLeft:
+        return UndoNarrow<PixelPredictor::kLeft>(p, residuals, values);
+      case PixelPredictor::kUp:
+        return UndoNarrow<PixelPredictor::kUp>(p, residuals, values);
+      case PixelPredictor::kGradient:
+        return UndoNarrow<PixelPredictor::kGradient>(p, residuals, values);
+    }
+  }
   UndoRow(p, residuals, 0, nullptr, values);
   // From the top down: what a row's last store spills over is written again by the next one.
   for (size_t y = 1; y < p; ++y) {

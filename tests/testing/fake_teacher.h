@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <span>
 #include <string>
 #include <thread>
@@ -26,12 +27,17 @@ class FakeTeacher : public TeacherRunner {
   std::string DeviceDescription() const override { return "fake"; }
   double ForwardMacs() const override { return 1000; }
   uint64_t views_seen() const { return views_seen_; }
+  // Breaks what is computed from now on, as damaged weights would.
+  void set_change(std::function<void(FeatureRecord&)> change) { change_ = std::move(change); }
 
   absl::StatusOr<std::vector<FeatureRecord>> Run(std::span<const View> views, std::span<const uint32_t> levels) override {
     std::this_thread::sleep_for(time_per_call_);
     views_seen_ += views.size();
     std::vector<FeatureRecord> records;
-    for (const View& view : views) records.push_back(RecordOf(view, levels));
+    for (const View& view : views) {
+      records.push_back(RecordOf(view, levels));
+      if (change_) change_(records.back());
+    }
     return records;
   }
 
@@ -65,6 +71,7 @@ class FakeTeacher : public TeacherRunner {
 
  private:
   const std::chrono::milliseconds time_per_call_;
+  std::function<void(FeatureRecord&)> change_;
   std::atomic<uint64_t> views_seen_{0};
 };
 

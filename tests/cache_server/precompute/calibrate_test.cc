@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <memory>
 #include <string>
 #include <thread>
@@ -257,6 +258,22 @@ TEST_F(CalibrateTest, AWorkerThatFailsGivesItsLeaseBack) {
       catalog_.ClaimChoice(RequestDigest(description_.set, std::nullopt, {.max_rmse = {}, .max_bytes = 1.0}),
                            "b", absl::Seconds(1)));
   EXPECT_EQ(next.holder, "b");
+}
+
+TEST_F(CalibrateTest, ARecordThatCannotBeStoredIsNamed) {
+  const auto of_key = [&](size_t i) {
+    return absl::StrCat("record ", images_->manifest().keys()[i].Hex(), "/0: ");
+  };
+  description_.set.token_policy = TokenPolicy::kVisible;
+  description_.set.mask.num_visible = 4;
+  teacher_.set_change([](FeatureRecord& record) { record.importance[3] = std::nanf(""); });
+  EXPECT_THAT(DecideAndCreate(Ask("a", Codec::kI8x)).status(),  // masks are drawn of those that are measured
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr(of_key(1)), HasSubstr("importance of patch 3 is nan"))));
+  teacher_.set_change([](FeatureRecord& record) { record.levels[0].values[9] = INFINITY; });
+  EXPECT_THAT(DecideAndCreate(Ask("a", Codec::kI8x)).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr(of_key(0)), HasSubstr("level 2, token 1, channel 1: inf"))));
 }
 
 TEST_F(CalibrateTest, AStopEndsItWithoutAProfile) {

@@ -116,15 +116,6 @@ TEST(NamedCodecTest, TheDefaultIsI8xAndLimitsChooseInItsPlace) {
   EXPECT_TRUE(NeedsCalibration(options));
 }
 
-TEST(ParseByteSizeTest, DecimalAndBinaryUnits) {
-  EXPECT_THAT(ParseByteSize("1500"), IsOkAndHolds(1500u));
-  EXPECT_THAT(ParseByteSize("1.5TB"), IsOkAndHolds(1'500'000'000'000u));
-  EXPECT_THAT(ParseByteSize("64GiB"), IsOkAndHolds(uint64_t{64} << 30));
-  EXPECT_THAT(ParseByteSize("20 mb"), IsOkAndHolds(20'000'000u));
-  EXPECT_THAT(ParseByteSize("many"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("20MB")));
-  EXPECT_THAT(ParseByteSize("5 parsecs"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not a size")));
-}
-
 class TeacherWithoutImportance : public FakeTeacher {
  public:
   Json TeacherSpec() const override { return {{"family", "fake"}, {"importance", kNoImportance}}; }
@@ -167,6 +158,13 @@ TEST(PlanTest, CountsAndSizesComeFromRealRecords) {
   EXPECT_NEAR(plan.pixel_share, 192 / plan.record_bytes, 1e-9);
   EXPECT_GE(static_cast<double>(plan.total_bytes), 120 * plan.record_bytes);
   EXPECT_THAT(plan.ToText(), HasSubstr("each view 25.0 times"));
+
+  // What cannot be stored is told with its record.
+  teacher.set_change([](FeatureRecord& record) { record.levels[1].values[40] = std::nanf(""); });
+  EXPECT_THAT(MakePlan(input, *images, teacher).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr(absl::StrCat("record ", images->manifest().keys()[0].Hex(),
+                                              "/0: feature record: level 3, token 5"))));
 }
 
 TEST(ChooseLayoutTest, UnitsAreBoundedBySizeAndTime) {

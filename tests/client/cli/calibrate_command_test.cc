@@ -113,6 +113,7 @@ TEST_F(CalibrateCommandTest, SaysWhichCodecAnErrorOrASizeWouldTake) {
   const Finished coarse = Calibrate({"--max-rmse", "0.5", "--json"});
   ASSERT_EQ(coarse.status, 0) << coarse.Text();
   EXPECT_EQ(Json::parse(coarse.out, nullptr, false)["taken"], "ezq2");
+  EXPECT_THAT(Calibrate({"--max-bytes", "2.5MB"}).out, HasSubstr("<- taken"));
   const Finished none = Calibrate({"--max-bytes", "1KB"});
   EXPECT_EQ(none.status, 1);
   EXPECT_THAT(none.err, AllOf(HasSubstr("at most 1"), HasSubstr("the smallest")));
@@ -126,6 +127,8 @@ TEST_F(CalibrateCommandTest, RefusesWhatCannotBe) {
   MakeSet(MakeSyntheticDescription({.teacher = "second"}), 3, 1);
   EXPECT_THAT(Calibrate({}).err, HasSubstr("there are 2 sets"));
   EXPECT_EQ(Calibrate({"--from", "feed"}).status, 1);
+  EXPECT_THAT(Calibrate({"--max-rmse", "nan"}).err, HasSubstr("--max-rmse is nan"));
+  EXPECT_THAT(Calibrate({"--max-bytes", "a lot"}).err, HasSubstr("--max-bytes: 'a lot' is not a size"));
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedCache cache, OpenCache(path()));
   const std::string second = MakeSyntheticDescription({.teacher = "second"}).set.Id().Hex();
   AFTERIMAGE_ASSERT_OK(cache.catalog->SetName("taken", Digest256(), false));

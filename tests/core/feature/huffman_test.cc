@@ -57,6 +57,34 @@ TEST(HuffmanTest, CodesAreThoseOfTheStandardFirstBitLowest) {
   }
 }
 
+TEST(HuffmanTest, CodesFollowEachOtherByLengthThenByNumberAndTheTableHasThem) {
+  std::mt19937 random(5);
+  for (int trial = 0; trial < 50; ++trial) {
+    SymbolCounts counts = {};
+    const uint32_t num_used = 2 + random() % 255;
+    for (uint32_t i = 0; i < num_used; ++i) counts[random() % kSymbols] = 1 + (random() >> random() % 32);
+    counts[0] = counts[255] = 1;
+    const CodeLengths lengths = HuffmanLengths(counts);
+    const std::array<HuffmanCode, kSymbols> codes = HuffmanCodes(lengths);
+    HuffmanTable table;
+    AFTERIMAGE_ASSERT_OK(BuildHuffmanTable(lengths, table));
+    uint32_t next = 0;  // as RFC 1951 counts, of kMaxCodeBits bits
+    for (int length = 1; length <= kMaxCodeBits; ++length) {
+      for (size_t symbol = 0; symbol < kSymbols; ++symbol) {
+        if (lengths[symbol] != length) continue;
+        uint32_t bits = 0;
+        for (int bit = 0; bit < kMaxCodeBits; ++bit) bits |= (next >> (kMaxCodeBits - 1 - bit) & 1) << bit;
+        ASSERT_EQ(codes[symbol].bits, bits) << symbol;
+        ASSERT_EQ(codes[symbol].length, length) << symbol;
+        for (size_t at = bits; at < table.size(); at += size_t{1} << length)
+          ASSERT_EQ(table[at], symbol << 8 | static_cast<size_t>(length)) << symbol;
+        next += 1u << (kMaxCodeBits - length);
+      }
+    }
+    EXPECT_EQ(next, table.size());
+  }
+}
+
 TEST(HuffmanTest, ASingleByteTakesNoBits) {
   CodeLengths lengths = HuffmanLengths(Counts({0, 0, 77}));
   EXPECT_EQ(lengths[2], 1);

@@ -35,6 +35,21 @@ TEST(Lossless16Test, EveryPatternOfBitsComesBack) {
   EXPECT_EQ(decoded, plane);
 }
 
+TEST(Lossless16Test, BothWaysAgree) {
+  std::mt19937 random(2);
+  for (const size_t count : {1, 15, 16, 31, 33, 1000, 1027}) {
+    std::vector<uint8_t> plane(2 * count);
+    for (uint8_t& byte : plane) byte = static_cast<uint8_t>(random());
+    const std::vector<uint8_t> bytes = EncodeLossless16(plane);
+    EXPECT_EQ(internal::EncodeLossless16Portably(plane), bytes) << count;
+    std::vector<uint8_t> decoded(plane.size());
+    AFTERIMAGE_ASSERT_OK(internal::DecodeLossless16Portably(bytes, decoded));
+    EXPECT_EQ(decoded, plane) << count;
+    AFTERIMAGE_ASSERT_OK(DecodeLossless16(bytes, decoded));
+    EXPECT_EQ(decoded, plane) << count;
+  }
+}
+
 // The entropy of the upper byte is 2.55 bits in bfloat16 and 5.5 in binary16, of normal values.
 TEST(Lossless16Test, NormalValuesTakeWhatTheirEntropyIs) {
   const std::vector<float> values = Normal(200'000);

@@ -69,12 +69,38 @@ TEST(PackedPixelsTest, ARowIsReadByItself) {
           << wanted[i];
     }
   }
+  for (uint16_t count = 1; count <= 33; ++count) {  // whole batches of rows, and what is left of one
+    std::vector<uint16_t> wanted(count);
+    std::iota(wanted.begin(), wanted.end(), static_cast<uint16_t>(num_rows - count));
+    EXPECT_EQ(Unpacked(bytes, p, num_rows, wanted),
+              std::vector<uint8_t>(rows.end() - static_cast<std::ptrdiff_t>(count * row_bytes), rows.end()))
+        << count;
+  }
   // Damage in one row is not seen by those who read others.
   bytes[bytes.size() - 200] ^= 0xff;
   const PackedPixels pixels = PackedPixels::Open(bytes, num_rows, p).value();
   std::vector<uint8_t> row(row_bytes);
   AFTERIMAGE_ASSERT_OK(pixels.Read(std::vector<uint16_t>{3}, row.data()));
   EXPECT_TRUE(std::equal(row.begin(), row.end(), rows.begin() + 3 * row_bytes));
+}
+
+TEST(PackedPixelsTest, BothWaysAgreeOfDamagedBytesToo) {
+  const size_t p = 14, num_rows = 29;
+  std::vector<uint8_t> bytes = PackPixels(p, Smooth(p, num_rows));
+  const size_t rows_at = 2 + 384 + 2 * num_rows, size = bytes.size() - rows_at - 8;
+  std::mt19937 random(6);
+  for (int i = 0; i < 300; ++i) {
+    if (i > 0) bytes[rows_at + random() % size] ^= static_cast<uint8_t>(1 << random() % 8);
+    const PackedPixels pixels = PackedPixels::Open(bytes, num_rows, p).value();
+    for (uint16_t row = 0; row < num_rows; row += 9) {
+      std::vector<uint16_t> wanted(12);
+      for (uint16_t& one : wanted) one = static_cast<uint16_t>(random() % num_rows);
+      wanted[0] = row;
+      std::vector<uint8_t> widely(12 * 3 * p * p), portably(widely.size());
+      EXPECT_EQ(pixels.Read(wanted, widely.data()), pixels.ReadPortably(wanted, portably.data()));
+      EXPECT_EQ(widely, portably);
+    }
+  }
 }
 
 TEST(PackedPixelsTest, AGreyOrConstantPictureTakesNextToNothing) {
@@ -127,6 +153,15 @@ TEST(PackedPixelsTest, DamageIsDataLossAndNeverReadsBeyondTheBytes) {
     damaged[static_cast<size_t>(at)] = static_cast<uint8_t>(value);
     EXPECT_THAT(read(damaged), StatusIs(absl::StatusCode::kDataLoss, HasSubstr(why)));
   }
+  // Grey patches, of whose red and blue nothing is stored: the last row's green leads beyond the bytes.
+  std::vector<uint8_t> grey = rows;
+  for (size_t i = 0; i < grey.size(); i += 3) grey[i] = grey[i + 2] = grey[i + 1];
+  damaged = PackPixels(p, grey);
+  AFTERIMAGE_ASSERT_OK(read(damaged));
+  damaged.erase(damaged.end() - 10, damaged.end() - 8);
+  const size_t size_at = 2 + 384 + (num_rows - 1) * 2;  // of the last row
+  damaged[size_at] = static_cast<uint8_t>(damaged[size_at] - 2);
+  EXPECT_THAT(read(damaged), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("codes of patch row 12")));
   std::mt19937 random(2);
   size_t num_found = 0;
   for (int i = 0; i < 5000; ++i) {  // whatever comes out, nothing is written or read outside
