@@ -43,7 +43,8 @@ class Teller {
       const Json line = {{"time", absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone())},
                          {"event", event},
                          {"text", text}};
-      std::fprintf(stream, "%s\n", line.dump().c_str());
+      // A path may be of any bytes.
+      std::fprintf(stream, "%s\n", line.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
     } else {
       std::fprintf(stream, "afterimage-server: %s\n", text.c_str());
     }

@@ -113,7 +113,9 @@ absl::StatusOr<OpenedCache> OpenSeveral(const std::string& address, const OpenCa
   merged.message = options.message ? options.message : [](const std::string& text) {
     std::fprintf(stderr, "%s\n", text.c_str());
   };
-  opened.epoch_source = std::make_unique<MergedEpochSource>(servers, std::move(merged));
+  auto source = std::make_unique<MergedEpochSource>(servers, std::move(merged));
+  opened.hedges = [source = source.get()] { return source->hedges(); };
+  opened.epoch_source = std::move(source);
   opened.server_usage = [servers] { return UsageOfAll(*servers); };
   return opened;
 }

@@ -14,6 +14,7 @@
 #include "client/remote/server_access.h"
 #include "core/feature/feature_catalog.h"
 #include "core/order/epoch_source.h"
+#include "core/order/hedge_counts.h"
 
 namespace afterimage {
 
@@ -43,6 +44,9 @@ struct OpenedCache {
   // Of a server: what its process has used so far, all clients together; of several the sums. Null for a folder, which is read in
   // this process.
   std::function<absl::StatusOr<ServerUsage>()> server_usage;
+  // Of several servers: what `epoch_source` has hedged so far; must not outlive it. Null for one server and
+  // for a folder.
+  std::function<HedgeCounts()> hedges;
 };
 
 // Opens a cache:

@@ -23,6 +23,7 @@
 #include "cache_server/service/records_service.h"
 #include "cache_server/service/set_watch.h"
 #include "cache_server/service/stream_gate.h"
+#include "cache_server/service/transfer_watch.h"
 #include "cache_server/service/units_service.h"
 #include "core/base/status_macros.h"
 
@@ -79,10 +80,11 @@ struct CacheServer::Parts {
         calls(options.tokens, &peers, &metrics, &log),
         gate(options.limits.max_streams, &metrics),
         sets(catalog),
-        catalog_service(catalog, &sets, &gate, &calls, options.limits),
-        records_service(&sets, &gate, &calls, options.limits),
+        transfers(options.transfer_patience),
+        catalog_service(catalog, &sets, &gate, &transfers, &calls, options.limits),
+        records_service(&sets, &gate, &transfers, &calls, options.limits),
         epochs_service(source, &sets, &gate, &calls, &metrics, options.limits),
-        units_service(&sets, &gate, &calls, options.limits),
+        units_service(&sets, &gate, &transfers, &calls, options.limits),
         monitor_service(&calls, &metrics) {}
 
   ServerMetrics metrics;
@@ -91,6 +93,7 @@ struct CacheServer::Parts {
   CallRunner calls;
   StreamGate gate;
   OpenSets sets;
+  TransferWatch transfers;
   CatalogService catalog_service;
   RecordsService records_service;
   EpochsService epochs_service;

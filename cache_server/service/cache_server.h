@@ -31,6 +31,8 @@ class CacheServer {
     std::string http;  // where /metrics, /healthz and /readyz are served, "127.0.0.1:9090"; empty: nowhere
     DiskWatch disk;
     absl::Duration watch_interval = absl::Seconds(10);  // between looks at the sets there are
+    // For one message of a transfer (TransferWatch); a worker sends what its teacher makes meanwhile.
+    absl::Duration transfer_patience = absl::Minutes(10);
     // Lets everybody who reaches the port read and write: off loopback neither TLS nor tokens are wanted.
     bool insecure = false;
     ServiceLimits limits;

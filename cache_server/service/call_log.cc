@@ -2,11 +2,26 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_replace.h"
+#include "proto/wire/grpc_status.h"
 
 namespace afterimage {
+namespace {
+
+// As the client is told it: what a request holds may be in it, of any length.
+std::string ErrorText(const CallRecord& call) { return ToGrpcStatus(call.status).error_message(); }
+
+// Neither another line nor a command to the terminal that shows it.
+std::string OnOneLine(std::string text) {
+  for (char& c : text) {
+    if (absl::ascii_iscntrl(static_cast<unsigned char>(c))) c = ' ';
+  }
+  return text;
+}
+
+}  // namespace
 
 std::string CallLog::Format(const CallRecord& call, bool json) {
   const std::string time = absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", call.begin, absl::UTCTimeZone());
@@ -21,15 +36,14 @@ std::string CallLog::Format(const CallRecord& call, bool json) {
       line["records"] = call.records;
       line["bytes"] = call.bytes;
     }
-    if (!call.status.ok()) line["error"] = std::string(call.status.message());
+    if (!call.status.ok()) line["error"] = ErrorText(call);
     return line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   }
   std::string line = absl::StrFormat("%s %s %s %s from %s in %.1f ms", time, call.request_id, call.method,
                                      code, call.peer, milliseconds);
   if (!call.holder.empty()) absl::StrAppend(&line, ", token of ", call.holder);
   if (call.is_bulk) absl::StrAppend(&line, ", ", call.records, " records, ", call.bytes, " bytes");
-  if (!call.status.ok())
-    absl::StrAppend(&line, ": ", absl::StrReplaceAll(call.status.message(), {{"\n", " "}}));
+  if (!call.status.ok()) absl::StrAppend(&line, ": ", OnOneLine(ErrorText(call)));
   return line;
 }
 

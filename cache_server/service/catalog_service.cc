@@ -17,25 +17,35 @@ constexpr size_t kFailuresPerMessage = 1000;
 
 // Joins the pieces of a message stream whose first message may also name something.
 template <typename Request>
-absl::StatusOr<std::string> JoinPieces(grpc::ServerReader<Request>* reader, Request& first,
-                                       uint64_t max_bytes) {
-  if (!reader->Read(&first)) return absl::InvalidArgumentError("no message was sent");
+absl::StatusOr<std::string> JoinPieces(TransferWatch::Guard&& alive, grpc::ServerReader<Request>* reader,
+                                       Request& first, uint64_t max_bytes) {
+  if (!reader->Read(&first)) {
+    AFTERIMAGE_RETURN_IF_ERROR(alive.Check());
+    return absl::InvalidArgumentError("no message was sent");
+  }
   std::string content = std::move(*first.mutable_content());
   for (Request next; reader->Read(&next);) {
+    alive.Alive();
     if (content.size() + next.content().size() > max_bytes) {
       return absl::InvalidArgumentError(
           absl::StrCat("more than max_transfer_bytes = ", max_bytes, " bytes were sent"));
     }
     content += next.content();
   }
+  AFTERIMAGE_RETURN_IF_ERROR(alive.Check());
   return content;
 }
 
-absl::Status SendPieces(const std::string& content, grpc::ServerWriter<v1::BytesPiece>* writer) {
+absl::Status SendPieces(TransferWatch::Guard&& alive, const std::string& content,
+                        grpc::ServerWriter<v1::BytesPiece>* writer) {
   v1::BytesPiece piece;
   for (size_t begin = 0; begin < content.size(); begin += kPieceBytes) {
     piece.set_content(content.substr(begin, kPieceBytes));
-    if (!writer->Write(piece)) return absl::CancelledError("the client has gone");
+    if (!writer->Write(piece)) {
+      AFTERIMAGE_RETURN_IF_ERROR(alive.Check());
+      return absl::CancelledError("the client has gone");
+    }
+    alive.Alive();
   }
   return absl::OkStatus();
 }
@@ -105,6 +115,7 @@ grpc::Status CatalogService::ListFailures(grpc::ServerContext* context,
     AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 set_id, DigestFromWire("set_id", request->set_id()));
     AFTERIMAGE_ASSIGN_OR_RETURN(std::vector<FailureEntry> failures,
                                 catalog_->ListFailures(set_id, request->limit()));
+    TransferWatch::Guard alive(transfers_, context);
     for (size_t begin = 0; begin < failures.size(); begin += kFailuresPerMessage) {
       v1::ListFailuresResponse response;
       for (size_t i = begin; i < std::min(failures.size(), begin + kFailuresPerMessage); ++i) {
@@ -112,7 +123,11 @@ grpc::Status CatalogService::ListFailures(grpc::ServerContext* context,
         ToWire(failures[i].key, failure->mutable_key());
         failure->set_reason(failures[i].reason);
       }
-      if (!writer->Write(response)) return absl::CancelledError("the client has gone");
+      if (!writer->Write(response)) {
+        AFTERIMAGE_RETURN_IF_ERROR(alive.Check());
+        return absl::CancelledError("the client has gone");
+      }
+      alive.Alive();
     }
     return absl::OkStatus();
   });
@@ -123,7 +138,8 @@ grpc::Status CatalogService::PutManifest(grpc::ServerContext* context,
                                          v1::PutManifestResponse*) {
   return calls_->Run(*context, "PutManifest", Access::kWrite, [&]() -> absl::Status {
     v1::PutManifestRequest first;
-    AFTERIMAGE_ASSIGN_OR_RETURN(std::string content, JoinPieces(reader, first, limits_.max_transfer_bytes));
+    AFTERIMAGE_ASSIGN_OR_RETURN(std::string content, JoinPieces(TransferWatch::Guard(transfers_, context),
+                                                                reader, first, limits_.max_transfer_bytes));
     AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 digest, DigestFromWire("digest", first.digest()));
     AFTERIMAGE_ASSIGN_OR_RETURN(Manifest manifest, Manifest::Parse(AsBytes(content)));
     if (manifest.digest() != digest) {
@@ -139,7 +155,7 @@ grpc::Status CatalogService::GetManifest(grpc::ServerContext* context, const v1:
   return calls_->Run(*context, "GetManifest", Access::kRead, [&]() -> absl::Status {
     AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 digest, DigestFromWire("digest", request->digest()));
     AFTERIMAGE_ASSIGN_OR_RETURN(std::shared_ptr<const Manifest> manifest, catalog_->GetManifest(digest));
-    return SendPieces(manifest->Serialize(), writer);
+    return SendPieces(TransferWatch::Guard(transfers_, context), manifest->Serialize(), writer);
   });
 }
 
@@ -157,7 +173,8 @@ grpc::Status CatalogService::PutLabels(grpc::ServerContext* context,
                                        v1::PutLabelsResponse*) {
   return calls_->Run(*context, "PutLabels", Access::kWrite, [&]() -> absl::Status {
     v1::PutLabelsRequest first;
-    AFTERIMAGE_ASSIGN_OR_RETURN(std::string content, JoinPieces(reader, first, limits_.max_transfer_bytes));
+    AFTERIMAGE_ASSIGN_OR_RETURN(std::string content, JoinPieces(TransferWatch::Guard(transfers_, context),
+                                                                reader, first, limits_.max_transfer_bytes));
     AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 manifest, DigestFromWire("manifest", first.manifest()));
     AFTERIMAGE_ASSIGN_OR_RETURN(LabelTable labels, LabelTable::Parse(AsBytes(content)));
     return catalog_->PutLabels(manifest, labels);
@@ -169,7 +186,7 @@ grpc::Status CatalogService::GetLabels(grpc::ServerContext* context, const v1::G
   return calls_->Run(*context, "GetLabels", Access::kRead, [&]() -> absl::Status {
     AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 manifest, DigestFromWire("manifest", request->manifest()));
     AFTERIMAGE_ASSIGN_OR_RETURN(LabelTable labels, catalog_->GetLabels(manifest));
-    return SendPieces(labels.Serialize(), writer);
+    return SendPieces(TransferWatch::Guard(transfers_, context), labels.Serialize(), writer);
   });
 }
 
@@ -178,7 +195,8 @@ grpc::Status CatalogService::PutProfile(grpc::ServerContext* context,
                                         v1::PutProfileResponse* response) {
   return calls_->Run(*context, "PutProfile", Access::kWrite, [&]() -> absl::Status {
     v1::BytesPiece first;
-    AFTERIMAGE_ASSIGN_OR_RETURN(std::string content, JoinPieces(reader, first, limits_.max_transfer_bytes));
+    AFTERIMAGE_ASSIGN_OR_RETURN(std::string content, JoinPieces(TransferWatch::Guard(transfers_, context),
+                                                                reader, first, limits_.max_transfer_bytes));
     AFTERIMAGE_ASSIGN_OR_RETURN(FeatureProfile profile, FeatureProfile::Parse(AsBytes(content)));
     response->set_digest(DigestToWire(profile.digest()));
     return catalog_->PutProfile(profile);
@@ -190,7 +208,7 @@ grpc::Status CatalogService::GetProfile(grpc::ServerContext* context, const v1::
   return calls_->Run(*context, "GetProfile", Access::kRead, [&]() -> absl::Status {
     AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 digest, DigestFromWire("digest", request->digest()));
     AFTERIMAGE_ASSIGN_OR_RETURN(std::shared_ptr<const FeatureProfile> profile, catalog_->GetProfile(digest));
-    return SendPieces(profile->Serialize(), writer);
+    return SendPieces(TransferWatch::Guard(transfers_, context), profile->Serialize(), writer);
   });
 }
 
@@ -236,8 +254,20 @@ grpc::Status CatalogService::SetName(grpc::ServerContext* context, const v1::Set
   return calls_->Run(
       *context, "SetName", request->replace() ? Access::kAdmin : Access::kWrite, [&]() -> absl::Status {
         AFTERIMAGE_ASSIGN_OR_RETURN(Digest256 target, DigestFromWire("target", request->target()));
+        AFTERIMAGE_RETURN_IF_ERROR(CheckExists(target));
         return catalog_->SetName(request->name(), target, request->replace());
       });
+}
+
+absl::Status CatalogService::CheckExists(const Digest256& digest) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(std::vector<Digest256> known, catalog_->ListManifests());
+  AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<Digest256> profiles, catalog_->ListProfiles());
+  known.insert(known.end(), profiles.begin(), profiles.end());
+  if (std::ranges::find(known, digest) != known.end()) return absl::OkStatus();
+  // A damaged set exists, too.
+  if (!absl::IsNotFound(sets_->Get(digest, OpenMode::kRead).status())) return absl::OkStatus();
+  return absl::NotFoundError(
+      absl::StrCat(digest.Hex(), " is no set, manifest or profile of this cache: there is nothing to name"));
 }
 
 grpc::Status CatalogService::RemoveName(grpc::ServerContext* context, const v1::RemoveNameRequest* request,

@@ -6,6 +6,7 @@
 #include "cache_server/service/open_sets.h"
 #include "cache_server/service/service_limits.h"
 #include "cache_server/service/stream_gate.h"
+#include "cache_server/service/transfer_watch.h"
 #include "core/feature/feature_catalog.h"
 
 namespace afterimage {
@@ -13,9 +14,9 @@ namespace afterimage {
 // Validates and hands over. Thread-safe. The arguments must outlive it.
 class CatalogService final : public v1::Catalog::Service {
  public:
-  CatalogService(FeatureCatalog* catalog, OpenSets* sets, StreamGate* gate, CallRunner* calls,
-                 const ServiceLimits& limits)
-      : catalog_(catalog), sets_(sets), gate_(gate), calls_(calls), limits_(limits) {}
+  CatalogService(FeatureCatalog* catalog, OpenSets* sets, StreamGate* gate, TransferWatch* transfers,
+                 CallRunner* calls, const ServiceLimits& limits)
+      : catalog_(catalog), sets_(sets), gate_(gate), transfers_(transfers), calls_(calls), limits_(limits) {}
 
   grpc::Status GetCapabilities(grpc::ServerContext* context, const v1::GetCapabilitiesRequest*,
                                v1::Capabilities* response) override;
@@ -61,9 +62,13 @@ class CatalogService final : public v1::Catalog::Service {
                          v1::ListNamesResponse* response) override;
 
  private:
+  // NotFound: it is no set, manifest or profile.
+  absl::Status CheckExists(const Digest256& digest);
+
   FeatureCatalog* const catalog_;
   OpenSets* const sets_;
   StreamGate* const gate_;
+  TransferWatch* const transfers_;
   CallRunner* const calls_;
   const ServiceLimits limits_;
 };

@@ -24,9 +24,9 @@ constexpr size_t kHeaderBytes = 4 << 10;
 
 }  // namespace
 
-RecordsService::RecordsService(OpenSets* sets, StreamGate* gate, CallRunner* calls,
+RecordsService::RecordsService(OpenSets* sets, StreamGate* gate, TransferWatch* transfers, CallRunner* calls,
                                const ServiceLimits& limits)
-    : sets_(sets), gate_(gate), calls_(calls), limits_(limits) {
+    : sets_(sets), gate_(gate), transfers_(transfers), calls_(calls), limits_(limits) {
   AddMethod(new grpc::internal::RpcServiceMethod(
       "/afterimage.v1.Records/ReadRecords", grpc::internal::RpcMethod::SERVER_STREAMING,
       new grpc::internal::ServerStreamingHandler<RecordsService, v1::ReadRecordsRequest, grpc::ByteBuffer>(
@@ -70,16 +70,22 @@ absl::Status RecordsService::Read(const v1::ReadRecordsRequest& request, grpc::S
   pass->OnStop([&stop] { stop = true; });
   AFTERIMAGE_RETURN_IF_ERROR(set.store->Refresh());
 
+  TransferWatch::Guard alive(transfers_, context);
   MessageBuilder message(v1::ReadRecordsResponse::kRecordsFieldNumber, v1::Record::kBlockFieldNumber);
   absl::Status ended;  // why the sink has ended the read
   const auto flush = [&] {
-    if (writer->Write(message.Take())) return true;
-    ended = absl::CancelledError("the client has gone");
+    if (writer->Write(message.Take())) {
+      alive.Alive();
+      return true;
+    }
+    ended = alive.Check();
+    if (ended.ok()) ended = absl::CancelledError("the client has gone");
     return false;
   };
   const absl::Status read = set.store->Read(keys, selection, mask, [&](size_t index, RecordResult result) {
     if (stop || context->IsCancelled()) {
-      ended = stop ? StoppingStatus() : absl::CancelledError("the client has gone");
+      ended = alive.Check();
+      if (ended.ok()) ended = stop ? StoppingStatus() : absl::CancelledError("the client has gone");
       return false;
     }
     if (result.block.bytes.size() + kHeaderBytes > limits_.max_message_bytes) {

@@ -13,6 +13,7 @@
 #include "cache_server/service/open_sets.h"
 #include "cache_server/service/service_limits.h"
 #include "cache_server/service/stream_gate.h"
+#include "cache_server/service/transfer_watch.h"
 
 namespace afterimage {
 
@@ -20,7 +21,8 @@ namespace afterimage {
 // hand, since the generated base class can write messages only. Thread-safe. The arguments must outlive it.
 class RecordsService final : public grpc::Service {
  public:
-  RecordsService(OpenSets* sets, StreamGate* gate, CallRunner* calls, const ServiceLimits& limits);
+  RecordsService(OpenSets* sets, StreamGate* gate, TransferWatch* transfers, CallRunner* calls,
+                 const ServiceLimits& limits);
 
  private:
   grpc::Status ReadRecords(grpc::ServerContext* context, const v1::ReadRecordsRequest* request,
@@ -30,6 +32,7 @@ class RecordsService final : public grpc::Service {
 
   OpenSets* const sets_;
   StreamGate* const gate_;
+  TransferWatch* const transfers_;
   CallRunner* const calls_;
   const ServiceLimits limits_;
 };

@@ -68,7 +68,12 @@ absl::Status StatusPages::CheckReady() const {
                                                        HumanBytes(disk_.min_free_bytes)));
     }
   }
-  return sets_->status();
+  AFTERIMAGE_RETURN_IF_ERROR(sets_->status());
+  for (const SetWatch::Seen& set : sets_->sets()) {
+    if (absl::IsDataLoss(set.status))
+      return absl::DataLossError(absl::StrCat("set ", set.id, " is damaged: ", set.status.message()));
+  }
+  return absl::OkStatus();
 }
 
 HttpEndpoint::Pages StatusPages::Pages() const {
@@ -82,7 +87,7 @@ HttpPage StatusPages::Metrics() const {
   text.Family("afterimage_build_info", "gauge", "1, with the release.");
   text.Sample("afterimage_build_info", {{"version", kServerVersion}}, 1);
   text.Single("afterimage_ready", "gauge",
-              "1: /readyz says so; 0: draining, disk full, or no access to the store.",
+              "1: /readyz says so; 0: draining, disk full, a damaged set, or no access to the store.",
               CheckReady().ok() ? 1 : 0);
   text.Single("afterimage_streams", "gauge", "Bulk streams under way.", gate_->num_streams());
   text.Single("afterimage_streams_limit", "gauge", "Bulk streams that may be under way.",
@@ -105,7 +110,7 @@ HttpPage StatusPages::Ready() const {
   HttpPage page{.status = ready.ok() ? 200 : 503,
                 .body = ready.ok() ? "ready\n" : absl::StrCat("not ready: ", ready.message(), "\n")};
   for (const SetWatch::Seen& set : sets_->sets()) {
-    if (!set.status.ok())
+    if (!set.status.ok() && !absl::IsDataLoss(set.status))
       absl::StrAppend(&page.body, "set ", set.id, " is not served: ", set.status.message(), "\n");
   }
   return page;

@@ -26,8 +26,8 @@ class StatusPages {
   StatusPages(const ServerMetrics* metrics, const SetWatch* sets, const StreamGate* gate,
               const ServiceLimits& limits, DiskWatch disk);
 
-  // Why the server is not ready: Unavailable (draining), ResourceExhausted (disk full), or an error of the
-  // catalog.
+  // Why the server is not ready: Unavailable (draining), ResourceExhausted (disk full), DataLoss (a set is
+  // damaged; the others are served all the same), or an error of the catalog.
   absl::Status CheckReady() const;
   HttpEndpoint::Pages Pages() const;
 

@@ -79,8 +79,12 @@ absl::Status UnitsService::Publish(grpc::ServerContext* context, BulkCounts& cou
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::unique_ptr<StreamGate::Pass> pass,
                               gate_->Enter(/*even_while_draining=*/true));
   pass->OnStop([context] { context->TryCancel(); });
+  TransferWatch::Guard alive(transfers_, context);
   v1::PublishUnitRequest message;
-  if (!reader->Read(&message)) return absl::InvalidArgumentError("PublishUnit: no message was sent");
+  if (!reader->Read(&message)) {
+    AFTERIMAGE_RETURN_IF_ERROR(alive.Check());
+    return absl::InvalidArgumentError("PublishUnit: no message was sent");
+  }
   if (!message.has_header())
     return absl::InvalidArgumentError("PublishUnit: the first message must be the header");
   AFTERIMAGE_ASSIGN_OR_RETURN(const Digest256 set_id,
@@ -92,6 +96,7 @@ absl::Status UnitsService::Publish(grpc::ServerContext* context, BulkCounts& cou
   reader->SendInitialMetadata();
 
   while (reader->Read(&message)) {
+    alive.Alive();
     switch (message.message_case()) {
       case v1::PublishUnitRequest::kBlocks:
         for (const v1::RecordBlock& record : message.blocks().blocks()) {
@@ -111,6 +116,7 @@ absl::Status UnitsService::Publish(grpc::ServerContext* context, BulkCounts& cou
             "PublishUnit: after the header only blocks and metadata may be sent");
     }
   }
+  AFTERIMAGE_RETURN_IF_ERROR(alive.Check());
   if (context->IsCancelled())
     return absl::CancelledError("the worker has gone, or the server is stopping: nothing was published");
   return absl::InvalidArgumentError("PublishUnit: the stream ended without metadata: nothing was published");

@@ -6,6 +6,7 @@
 #include "cache_server/service/open_sets.h"
 #include "cache_server/service/service_limits.h"
 #include "cache_server/service/stream_gate.h"
+#include "cache_server/service/transfer_watch.h"
 
 namespace afterimage {
 
@@ -13,8 +14,9 @@ namespace afterimage {
 // it.
 class UnitsService final : public v1::Units::Service {
  public:
-  UnitsService(OpenSets* sets, StreamGate* gate, CallRunner* calls, const ServiceLimits& limits)
-      : sets_(sets), gate_(gate), calls_(calls), limits_(limits) {}
+  UnitsService(OpenSets* sets, StreamGate* gate, TransferWatch* transfers, CallRunner* calls,
+               const ServiceLimits& limits)
+      : sets_(sets), gate_(gate), transfers_(transfers), calls_(calls), limits_(limits) {}
 
   grpc::Status Claim(grpc::ServerContext* context, const v1::ClaimRequest* request,
                      v1::ClaimResponse* response) override;
@@ -33,6 +35,7 @@ class UnitsService final : public v1::Units::Service {
 
   OpenSets* const sets_;
   StreamGate* const gate_;
+  TransferWatch* const transfers_;
   CallRunner* const calls_;
   const ServiceLimits limits_;
 };

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "client/cli/read_positions.h"
 #include "core/base/process_usage.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
@@ -76,12 +77,6 @@ void AddWait(absl::Duration waiting, const EpochFrame& frame, Stall& stall) {
   stall.Add(std::nullopt, {StallPart::kDecode, waiting - explained});
 }
 
-absl::Status VerifyBlock(const EpochFrame& frame) {
-  absl::StatusOr<FeatureBlock> block = FeatureBlock::Parse(frame.block.bytes);
-  return WithContext(block.ok() ? block->VerifyAll() : block.status(),
-                     absl::StrCat("record ", frame.key.ToString()));
-}
-
 absl::Status ReadSlice(EpochSource& source, const EpochRequest& request, bool verify, Shared& shared,
                        RankPass& pass) {
   const absl::Time start = absl::Now();
@@ -123,6 +118,32 @@ absl::Status ReadSlice(EpochSource& source, const EpochRequest& request, bool ve
   }
 }
 
+// Says that no record has come for long.
+class SilenceWatch {
+ public:
+  explicit SilenceWatch(const EpochBenchOptions& options) : options_(options) {}
+
+  void Look(uint64_t num_records) {
+    const absl::Time now = absl::Now();
+    if (num_records != num_records_) {
+      num_records_ = num_records;
+      since_ = next_message_ = now;
+      next_message_ += options_.message_after;
+    }
+    if (now < next_message_ || !options_.message) return;
+    next_message_ = now + options_.message_after;
+    options_.message(absl::StrCat("waiting since ",
+                                  absl::FormatTime("%H:%M:%S", since_, absl::LocalTimeZone()),
+                                  " for the next record of ", options_.cache));
+  }
+
+ private:
+  const EpochBenchOptions& options_;
+  uint64_t num_records_ = 0;
+  absl::Time since_ = absl::Now();
+  absl::Time next_message_ = since_ + options_.message_after;
+};
+
 // The ranks of one epoch, a thread each; reports from this one.
 absl::StatusOr<std::vector<RankPass>> ReadEpoch(const std::vector<EpochSource*>& sources,
                                                 const EpochRequest& request, const EpochBenchOptions& options,
@@ -141,10 +162,12 @@ absl::StatusOr<std::vector<RankPass>> ReadEpoch(const std::vector<EpochSource*>&
     });
   }
   {
+    SilenceWatch silence(options);
     std::unique_lock lock(shared.mutex);
     while (!shared.changed.wait_for(lock, kReportInterval, [&] { return shared.num_running == 0; })) {
       lock.unlock();
       if (options.progress) options.progress(shared.records, shared.bytes);
+      silence.Look(shared.records);
       lock.lock();
     }
   }
@@ -234,6 +257,9 @@ absl::StatusOr<EpochBenchReport> RunEpochBench(const EpochBenchOptions& options)
   report.failed = counts.failed;
   report.padding = counts.padding;
   for (const auto& [server, count] : counts.hedged) report.hedged[caches.front().servers.at(server)] += count;
+  for (const OpenedCache& cache : caches) {
+    if (cache.hedges) report.hedges += cache.hedges();
+  }
   return report;
 }
 

@@ -13,6 +13,7 @@
 #include "client/open_cache.h"
 #include "core/base/digest.h"
 #include "core/order/epoch_source.h"
+#include "core/order/hedge_counts.h"
 #include "core/order/stall_rows.h"
 
 namespace afterimage::cli {
@@ -28,7 +29,10 @@ struct EpochBenchOptions {
   uint32_t num_ranks = 1;  // threads that read at once
   bool verify = false;     // every checksum of every section
   std::function<void(uint64_t records, uint64_t bytes)>
-      progress;  // called by the thread that called RunEpochBench
+      progress;  // called by the thread that called RunEpochBench, as `message`
+  // When no rank has got a record for so long, what is waited for, and again after as long.
+  absl::Duration message_after = absl::Seconds(10);
+  std::function<void(const std::string&)> message;
 };
 
 // D of one epoch: equal for any number of ranks, any address and any part of the records that travels.
@@ -44,6 +48,7 @@ struct EpochBenchReport {
   uint64_t missing = 0, damaged = 0, failed = 0, padding = 0;
   // Records that a server kept its reader waiting for, and another one gave; by the slow one's address.
   std::map<std::string, uint64_t> hedged;
+  HedgeCounts hedges;   // of several servers, those included that came too late
   absl::Duration wall;  // of all epochs, opening them included
   // What the ranks' time went into, all ranks together: it adds up to ranks x epochs.
   absl::Duration opening;      // until the source has taken the request

@@ -18,7 +18,6 @@ struct NamesFlags : CacheFlags {
 
 // The id of a set, manifest or profile, whole or its first digits, or a name that exists.
 absl::StatusOr<Digest256> ResolveTarget(FeatureCatalog& catalog, const std::string& text) {
-  if (absl::StatusOr<Digest256> whole = Digest256::FromHex(text); whole.ok()) return whole;
   std::vector<Digest256> found;
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<SetSummary> sets, catalog.ListSets());
   AFTERIMAGE_ASSIGN_OR_RETURN(std::vector<Digest256> others, catalog.ListManifests());

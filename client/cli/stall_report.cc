@@ -18,7 +18,8 @@ std::string WhatIsAwaited(const LargestStall& stall) {
   const std::string server = absl::StrCat("the server at ", stall.server);
   switch (stall.part) {
     case StallPart::kDisk:
-      return is_server ? absl::StrCat("the disk of ", server) : "the disk under the cache folder";
+      return is_server ? absl::StrCat("the disk of ", server)
+                       : "the disk under the cache folder, or under the pictures";
     case StallPart::kQueue:
       return is_server ? absl::StrCat(server, " to begin")
                        : "a reader to begin, an epoch to be opened, or a source that was away";
@@ -97,7 +98,8 @@ std::string RemedyFor(const LargestStall& largest) {
                        : absl::StrCat(
                              "use a faster disk or a smaller codec (afterimage recode), or read through "
                              "afterimage-server with more --reader-threads than a folder's ",
-                             OpenCacheOptions().reader_threads);
+                             OpenCacheOptions().reader_threads,
+                             "; for pictures (finetune, probe, supervise) more --view-threads");
     case StallPart::kQueue:
       return is_server
                  ? "look at that server's processors: its readers and its writer wait for one"
@@ -111,7 +113,9 @@ std::string RemedyFor(const LargestStall& largest) {
     case StallPart::kDecode:
       return "leave the reader a core of its own (fewer --threads), use more ranks, which decode one thread "
              "each, "
-             "or a codec that needs less (f16, i8x); a live teacher counts here, and a cache replaces it";
+             "or a codec that needs less (f16, i8x); a live teacher counts here, and a cache replaces it; "
+             "for "
+             "pictures (finetune, probe, supervise) more --view-threads, or pictures stored smaller";
     case StallPart::kOrder:
       return "look at that server (its disk, its network, its messages), or leave it out; more credit "
              "(--credit-bytes) lets the others run further ahead";

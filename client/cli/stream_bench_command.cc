@@ -3,11 +3,14 @@
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/cli/command.h"
 #include "client/cli/epoch_bench.h"
+#include "client/cli/read_positions.h"
 #include "client/cli/stall_report.h"
 #include "client/flags/encoding_flag.h"
 #include "client/flags/hedge_flag.h"
@@ -41,6 +44,7 @@ struct StreamBenchFlags : SetFlags {
   uint64_t credit_bytes = EpochRequest().credit_bytes;
   std::optional<absl::Duration> hedge_after;
   bool verify = false;
+  std::string positions;
   bool json = false;
 };
 
@@ -137,6 +141,11 @@ void PrintText(const StreamBenchFlags& flags, const SelectedSet& selected, const
     std::cout << absl::StrFormat("states       %d missing, %d damaged, %d failed pictures\n", report.missing,
                                  report.damaged, report.failed);
   }
+  if (report.hedges.asked > 0) {
+    std::cout << absl::StrFormat(
+        "hedges       %d records were asked of a second server, %d came from it first\n", report.hedges.asked,
+        report.hedges.won);
+  }
   for (const auto& [server, count] : report.hedged) {
     std::cout << absl::StrFormat(
         "hedged       %d records that %s kept waiting for came from another server\n", count, server);
@@ -170,6 +179,7 @@ void PrintJson(const StreamBenchFlags& flags, const SelectedSet& selected, const
                {"failed", report.failed},
                {"padding", report.padding},
                {"hedged", report.hedged},
+               {"hedges", {{"asked", report.hedges.asked}, {"won", report.hedges.won}}},
                {"seconds", seconds},
                {"records_per_s", static_cast<double>(report.records) / seconds},
                {"gb_per_s", gigabytes / seconds},
@@ -195,12 +205,27 @@ void PrintJson(const StreamBenchFlags& flags, const SelectedSet& selected, const
   std::cout << json.dump() << "\n";
 }
 
+// The records at --positions of one epoch, a line each.
+absl::Status ListPositions(const StreamBenchFlags& flags, EpochSource& source, EpochRequest request) {
+  if (flags.ranks != 1 || flags.epochs != 1 || flags.steps != 0) {
+    return absl::InvalidArgumentError(
+        "--positions reads just these, of the epoch that --first-epoch names: leave --ranks, --epochs and "
+        "--steps out");
+  }
+  AFTERIMAGE_ASSIGN_OR_RETURN(const PositionRange range, ParsePositions(flags.positions));
+  request.positions = {range};
+  return ReadPositions(source, request, flags.verify, [&](const EpochFrame& frame) {
+    std::cout << (flags.json ? FrameJson(frame).dump() : FrameText(frame)) << "\n";
+  });
+}
+
 absl::Status RunStreamBench(const StreamBenchFlags& flags) {
   InstallStopSignalHandlers();
   KeepFreedMemory();  // as a trainer does
   AFTERIMAGE_ASSIGN_OR_RETURN(SelectedSet selected, OpenSelectedSet(flags));
   AFTERIMAGE_ASSIGN_OR_RETURN(const EpochRequest request,
                               MakeRequest(flags, *selected.cache.catalog, selected.summary));
+  if (!flags.positions.empty()) return ListPositions(flags, *selected.cache.epoch_source, request);
   const uint64_t all_steps = StepsPerEpoch(request.order, request.global_batch);
   const uint64_t steps = flags.steps == 0 ? all_steps : std::min(flags.steps, all_steps);
   Progress progress({.label = "stream-bench",
@@ -217,6 +242,7 @@ absl::Status RunStreamBench(const StreamBenchFlags& flags) {
   options.num_ranks = flags.ranks;
   options.verify = flags.verify;
   options.progress = [&](uint64_t records, uint64_t bytes) { progress.Update(records, HumanBytes(bytes)); };
+  options.message = [&](const std::string& text) { progress.Message(text); };
   AFTERIMAGE_ASSIGN_OR_RETURN(const EpochBenchReport report, RunEpochBench(options));
   progress.Update(report.records, HumanBytes(report.bytes));
   progress.Finish();
@@ -291,6 +317,10 @@ void AddStreamBenchCommand(CLI::App& app, Runner& run) {
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
       ->capture_default_str();
   AddHedgeFlag(*command, flags->hedge_after, "Options");
+  command->add_option(
+      "--positions", flags->positions,
+      "no bench: list the records at these positions of the first epoch, A-B with both included "
+      "(step t of batch G has t*G to t*G+G-1)");
   command->add_flag("--verify", flags->verify, "check every checksum of what comes, as decoding would");
   command->add_flag("--json", flags->json, "JSON for machines");
   command->callback([flags, &run] { run = [flags] { return RunStreamBench(*flags); }; });

@@ -17,7 +17,16 @@ struct StepLine {
   uint64_t step = 0;
   std::optional<double> seconds;
   std::optional<std::vector<StallRow>> stalls;
+  HedgeCounts hedges;
 };
+
+absl::StatusOr<HedgeCounts> HedgesFromJson(const Json& json) {
+  if (!json.is_object() || json.size() != 2 || !json.contains("asked") || !json.contains("won") ||
+      !json["asked"].is_number_unsigned() || !json["won"].is_number_unsigned()) {
+    return absl::InvalidArgumentError("hedges are two counts, asked and won");
+  }
+  return HedgeCounts{.asked = json["asked"].get<uint64_t>(), .won = json["won"].get<uint64_t>()};
+}
 
 // Nothing where the line is of something else than a step.
 absl::StatusOr<std::optional<StepLine>> ParseLine(const Json& json) {
@@ -31,6 +40,9 @@ absl::StatusOr<std::optional<StepLine>> ParseLine(const Json& json) {
     return absl::InvalidArgumentError("a stall ledger without the step's length");
   line.seconds = json["step_s"].get<double>();
   AFTERIMAGE_ASSIGN_OR_RETURN(line.stalls, StallRowsFromJson(json["stall_s"]));
+  if (json.contains("hedges")) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(line.hedges, HedgesFromJson(json["hedges"]));
+  }
   return line;
 }
 
@@ -38,6 +50,7 @@ void Count(const StepLine& line, RunStalls& stalls) {
   if (stalls.num_steps++ == 0) stalls.first_step = line.step;
   stalls.last_step = line.step;
   stalls.report.seconds += *line.seconds;
+  stalls.hedges += line.hedges;
   std::map<uint32_t, absl::Duration> waits;
   for (const StallRow& row : *line.stalls) waits[row.rank] += row.times.Total();
   if (waits.empty()) return;
@@ -88,8 +101,8 @@ absl::StatusOr<RunStalls> ReadRunStalls(const std::string& run, const StepRange&
   if (stalls.num_without > 0) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the ", stalls.num_without, " steps in ", path,
-        " have no stall ledger: they are of an older afterimage-train, or of another command than "
-        "pretrain; go on with the run, or look at speed/input_wait in TensorBoard"));
+        " have no stall ledger: they are of an older afterimage-train; go on with the run, or look at "
+        "speed/input_wait in TensorBoard"));
   }
   return absl::NotFoundError(absl::StrCat(path, " has no step ",
                                           range.first > 0 || range.last < UINT64_MAX
@@ -103,9 +116,15 @@ std::string WhySlowText(const RunStalls& stalls) {
   const std::string steps = stalls.first_step == stalls.last_step
                                 ? absl::StrCat("Step ", stalls.first_step)
                                 : absl::StrCat("Steps ", stalls.first_step, "-", stalls.last_step);
+  std::string hedges;
+  if (stalls.hedges.asked > 0) {
+    hedges =
+        absl::StrCat(" ", stalls.hedges.asked, stalls.hedges.asked == 1 ? " record was" : " records were",
+                     " asked of a second server too, ", stalls.hedges.won, " came from it first.");
+  }
   if (!LimitedByData(stalls)) {
-    return absl::StrFormat("%s: input wait %.1f %%: not limited by data.", steps,
-                           100 * stalls.report.wait_share());
+    return absl::StrFormat("%s: input wait %.1f %%: not limited by data.%s", steps,
+                           100 * stalls.report.wait_share(), hedges);
   }
   std::string text = absl::StrCat(steps, " ", WaitText(stalls.report), ".");
   if (stalls.ranks.size() > 1) {
@@ -114,7 +133,7 @@ std::string WhySlowText(const RunStalls& stalls) {
     absl::StrAppend(&text, " Rank ", slowest->first, " waited longest in ", slowest->second.num_longest,
                     " of ", stalls.num_steps, " steps.");
   }
-  return absl::StrCat(text, "\nWhat helps: ", RemedyFor(LargestOf(stalls.report)), ".");
+  return absl::StrCat(text, hedges, "\nWhat helps: ", RemedyFor(LargestOf(stalls.report)), ".");
 }
 
 }  // namespace afterimage::cli

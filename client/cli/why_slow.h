@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "client/cli/stall_report.h"
+#include "core/order/hedge_counts.h"
 
 namespace afterimage::cli {
 
@@ -28,6 +29,7 @@ struct RunStalls {
   uint64_t first_step = 0, last_step = 0;
   uint64_t num_without = 0;  // steps in the range without a ledger
   StallReport report;
+  HedgeCounts hedges;              // of all ranks
   std::map<uint32_t, Rank> ranks;  // that waited at all
 };
 
@@ -40,7 +42,8 @@ absl::StatusOr<RunStalls> ReadRunStalls(const std::string& run, const StepRange&
 inline constexpr double kNoticedShare = 0.03;
 bool LimitedByData(const RunStalls& stalls);
 
-// One sentence, and one with a remedy where there is something to remedy.
+// One sentence, one about hedges where there were any, and one with a remedy where there is something to
+// remedy.
 std::string WhySlowText(const RunStalls& stalls);
 
 }  // namespace afterimage::cli

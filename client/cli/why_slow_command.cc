@@ -22,6 +22,7 @@ Json ToJson(const RunStalls& stalls) {
   json["last_step"] = stalls.last_step;
   json["steps"] = stalls.num_steps;
   json["steps_without_ledger"] = stalls.num_without;
+  json["hedges"] = {{"asked", stalls.hedges.asked}, {"won", stalls.hedges.won}};
   json["limited_by_data"] = LimitedByData(stalls);
   json["text"] = WhySlowText(stalls);
   if (largest.share_of_wait > 0) {

@@ -5,6 +5,7 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 
+#include <cstdio>
 #include <limits>
 #include <utility>
 
@@ -63,7 +64,13 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target, const std:
 }  // namespace
 
 Connection::Connection(std::string address, Options options, std::shared_ptr<grpc::Channel> channel)
-    : address_(std::move(address)), options_(options), channel_(std::move(channel)) {}
+    : address_(std::move(address)),
+      options_(options),
+      channel_(std::move(channel)),
+      waits_(
+          options.message_after, options.message ? options.message : [](const std::string& text) {
+            std::fprintf(stderr, "%s\n", text.c_str());
+          }) {}
 
 absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(const std::string& address,
                                                              const Options& options) {
@@ -80,6 +87,10 @@ absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(const std::string& 
   }
   AFTERIMAGE_RETURN_IF_ERROR(connection->ExplainUnavailable(connection->Handshake(), target));
   return connection;
+}
+
+WaitTeller::Wait Connection::WaitFor(const std::string& what) const {
+  return WaitTeller::Wait(waits_, absl::StrCat(what, " of the server at ", address_));
 }
 
 void Connection::Prepare(grpc::ClientContext& context) const {

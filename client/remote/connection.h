@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -10,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/remote/server_access.h"
+#include "client/remote/wait_teller.h"
 
 namespace grpc {
 class Channel;
@@ -37,6 +39,9 @@ class Connection {
     absl::Duration retry_for = absl::Seconds(3);
     // An epoch stream that owes frames and brings none for so long is given up as Unavailable.
     absl::Duration stream_timeout = absl::Seconds(120);
+    // A call that waits for so long says what it waits for, and again after as long.
+    absl::Duration message_after = absl::Seconds(10);
+    std::function<void(const std::string&)> message;  // from any thread; unset: a line on standard error
     ServerAccess access;
   };
 
@@ -51,6 +56,9 @@ class Connection {
   const RemoteLimits& limits() const { return limits_; }
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
 
+  // While the result lives, a call waits for `what` ("an answer"), and that is told if it takes long.
+  WaitTeller::Wait WaitFor(const std::string& what) const;
+
   // Every call's context goes through here once: the token, where there is one.
   void Prepare(grpc::ClientContext& context) const;
 
@@ -64,6 +72,7 @@ class Connection {
   const Options options_;
   const std::shared_ptr<grpc::Channel> channel_;
   RemoteLimits limits_;
+  mutable WaitTeller waits_;
   mutable std::mutex token_mutex_;
   mutable std::string token_;  // as it was read last
 };

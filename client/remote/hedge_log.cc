@@ -17,7 +17,8 @@ HedgeLog::HedgeLog(std::shared_ptr<ServerGroup> servers, absl::Duration interval
 
 HedgeLog::~HedgeLog() { Tell(/*all=*/true); }
 
-void HedgeLog::Hedged(size_t server) {
+void HedgeLog::Won(size_t server) {
+  ++won_;
   {
     std::lock_guard lock(mutex_);
     ++untold_[server];

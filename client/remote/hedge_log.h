@@ -1,6 +1,7 @@
-// Tells people how often a server's records were read elsewhere.
+// Counts and tells people how often a server's records were read elsewhere.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -11,6 +12,7 @@
 
 #include "absl/time/time.h"
 #include "client/remote/server_group.h"
+#include "core/order/hedge_counts.h"
 
 namespace afterimage {
 
@@ -23,8 +25,11 @@ class HedgeLog {
   // Tells the rest.
   ~HedgeLog();
 
+  // Another server is asked for a record.
+  void Asked() { ++asked_; }
   // A reader waited for `server`, and another one was faster.
-  void Hedged(size_t server);
+  void Won(size_t server);
+  HedgeCounts counts() const { return {.asked = asked_, .won = won_}; }
   // Tells of the servers whose interval is over.
   void TellWhatIsDue();
 
@@ -34,6 +39,8 @@ class HedgeLog {
   const std::shared_ptr<ServerGroup> servers_;
   const absl::Duration interval_;
   const std::function<void(const std::string&)> message_;
+  std::atomic<uint64_t> asked_ = 0;
+  std::atomic<uint64_t> won_ = 0;
   std::mutex mutex_;
   std::vector<uint64_t> untold_;  // records, per server
   std::vector<absl::Time> told_;

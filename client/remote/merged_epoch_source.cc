@@ -39,4 +39,6 @@ absl::StatusOr<std::unique_ptr<EpochStream>> MergedEpochSource::Open(const Epoch
   return stream;
 }
 
+HedgeCounts MergedEpochSource::hedges() const { return hedge_log_->counts(); }
+
 }  // namespace afterimage

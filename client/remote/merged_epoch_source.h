@@ -9,6 +9,7 @@
 #include "client/remote/server_group.h"
 #include "client/remote/server_pace.h"
 #include "core/order/epoch_source.h"
+#include "core/order/hedge_counts.h"
 
 namespace afterimage {
 
@@ -50,6 +51,8 @@ class MergedEpochSource : public EpochSource {
   MergedEpochSource(std::shared_ptr<ServerGroup> servers, Options options);
 
   absl::StatusOr<std::unique_ptr<EpochStream>> Open(const EpochRequest& request) override;
+  // Of all streams so far.
+  HedgeCounts hedges() const;
 
  private:
   const std::shared_ptr<ServerGroup> servers_;

@@ -247,8 +247,9 @@ void MergedEpochStream::BeginHedge() {
   const size_t next = (awaited_.server + 1) % servers_->size();
   const size_t chosen = pace_->Choose(next);
   EpochFrame frame = FrameAt(request_, store_.description(), *manifest_, awaited_.position);
-  if (hedge_->Begin(chosen == awaited_.server ? next : chosen, std::move(frame)))
-    hedged_position_ = awaited_.position;
+  if (!hedge_->Begin(chosen == awaited_.server ? next : chosen, std::move(frame))) return;
+  hedged_position_ = awaited_.position;
+  hedge_log_->Asked();
 }
 
 std::optional<EpochFrame> MergedEpochStream::TakeHedged() {
@@ -256,7 +257,7 @@ std::optional<EpochFrame> MergedEpochStream::TakeHedged() {
   if (hedge_.has_value()) frame = hedge_->Take(position());
   if (!frame.has_value()) return frame;
   frame->hedged = true;
-  hedge_log_->Hedged(runs_[run_].server);
+  hedge_log_->Won(runs_[run_].server);
   return frame;
 }
 

@@ -40,6 +40,7 @@ absl::StatusOr<Response> CallUnary(const Connection& connection, Stub& stub,
                                                                 Response*),
                                    const Request& request) {
   Response response;
+  const WaitTeller::Wait wait = connection.WaitFor("an answer");
   absl::Status status = RetryWhileUnavailable(connection, [&] {
     grpc::ClientContext context;
     PrepareShortCall(connection, context);

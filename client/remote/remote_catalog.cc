@@ -26,6 +26,7 @@ absl::Status SendPieces(const Connection& connection, const std::string& content
         absl::StrCat(content.size(), " bytes are more than the server takes: max_transfer_bytes is ",
                      connection.limits().max_transfer_bytes));
   }
+  const WaitTeller::Wait wait = connection.WaitFor("an answer");
   return RetryWhileUnavailable(connection, [&] {
     grpc::ClientContext context;
     PrepareShortCall(connection, context);
@@ -46,6 +47,7 @@ absl::Status SendPieces(const Connection& connection, const std::string& content
 template <typename Start>
 absl::StatusOr<std::string> JoinPieces(const Connection& connection, Start start) {
   std::string content;
+  const WaitTeller::Wait wait = connection.WaitFor("an answer");
   AFTERIMAGE_RETURN_IF_ERROR(RetryWhileUnavailable(connection, [&] {
     content.clear();
     grpc::ClientContext context;
@@ -118,6 +120,7 @@ absl::StatusOr<std::vector<FailureEntry>> RemoteCatalog::ListFailures(const Dige
   request.set_set_id(DigestToWire(set_id));
   request.set_limit(limit);
   std::vector<FailureEntry> failures;
+  const WaitTeller::Wait wait = connection_->WaitFor("an answer");
   AFTERIMAGE_RETURN_IF_ERROR(RetryWhileUnavailable(*connection_, [&]() -> absl::Status {
     failures.clear();
     grpc::ClientContext context;

@@ -58,7 +58,11 @@ absl::Status RemoteFeatureStore::ReadOnce(std::span<const RecordKey> keys, size_
   auto reader = stub_->records->ReadRecords(&context, request);
   const size_t offset = begin;
   absl::Status bad;
-  for (v1::ReadRecordsResponse response; bad.ok() && !refused && reader->Read(&response);) {
+  const auto read = [&](v1::ReadRecordsResponse& response) {
+    const WaitTeller::Wait wait = connection_->WaitFor("records");
+    return reader->Read(&response);
+  };
+  for (v1::ReadRecordsResponse response; bad.ok() && !refused && read(response);) {
     for (v1::Record& record : *response.mutable_records()) {
       absl::StatusOr<RecordState> state = FromWire(record.state());
       if (!state.ok() || offset + record.index() != begin || begin == end) {

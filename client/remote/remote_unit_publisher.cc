@@ -37,6 +37,7 @@ class RemoteUnitWriter : public UnitWriter {
     v1::PublishUnitRequest first;
     first.mutable_header()->set_set_id(DigestToWire(set_id));
     ToWire(lease, first.mutable_header()->mutable_lease());
+    const WaitTeller::Wait wait = connection_->WaitFor("leave to hand in a unit");
     writer_->Write(first);
     writer_->WaitForInitialMetadata();
     if (context_.GetServerInitialMetadata().contains(kAcceptedMetadata)) return absl::OkStatus();
@@ -82,7 +83,11 @@ class RemoteUnitWriter : public UnitWriter {
   }
 
   absl::Status Send(const v1::PublishUnitRequest& message) {
-    if (writer_->Write(message)) return absl::OkStatus();
+    const auto write = [&] {
+      const WaitTeller::Wait wait = connection_->WaitFor("room for a unit's records");
+      return writer_->Write(message);
+    };
+    if (write()) return absl::OkStatus();
     AFTERIMAGE_RETURN_IF_ERROR(Finish());  // the server has ended the call, and says why
     ended_ = absl::InternalError(
         absl::StrCat("the server at ", connection_->address(), " ended the upload early"));
@@ -91,6 +96,7 @@ class RemoteUnitWriter : public UnitWriter {
 
   absl::Status Finish() {
     finished_ = true;
+    const WaitTeller::Wait wait = connection_->WaitFor("a unit to be published");
     ended_ = StatusOfCall(*connection_, writer_->Finish());
     return ended_;
   }

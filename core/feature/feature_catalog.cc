@@ -137,6 +137,10 @@ absl::Status NoSuchProfile(const Digest256& digest, const std::vector<Digest256>
 }
 
 absl::Status ValidateName(absl::string_view name) {
+  if (Digest256::FromHex(name).ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", name, "\" is no name: a whole id always stands for what it is the id of"));
+  }
   const auto starts = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
   const auto continues = [&](char c) { return starts(c) || c == '.' || c == '_' || c == '-'; };
   if (!name.empty() && name.size() <= kMaxNameLength && starts(name.front()) &&

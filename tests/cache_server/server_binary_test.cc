@@ -91,5 +91,13 @@ TEST(ServerBinaryTest, RefusesUnknownFlagsAndFoldersThatAreNoCache) {
   EXPECT_THAT(server.Output(), HasSubstr((folder / "nothing").string()));
 }
 
+TEST(ServerBinaryTest, AJsonLogTakesAPathThatIsNoText) {
+  const TemporaryFolder folder;
+  ServerProcess server(
+      folder.path(), {"--cache", (folder / "no\xfftext").string(), "--listen", "127.0.0.1:0", "--log-json"});
+  EXPECT_EQ(server.Wait(), 1);
+  EXPECT_THAT(server.Output(), AllOf(HasSubstr("\"event\":\"failed\""), HasSubstr("no\xef\xbf\xbdtext")));
+}
+
 }  // namespace
 }  // namespace afterimage

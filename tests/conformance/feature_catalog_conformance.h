@@ -247,6 +247,8 @@ TEST_P(FeatureCatalogConformance, OneWorkerDecidesARequest) {
 TEST_P(FeatureCatalogConformance, NamesStandForOneDigest) {
   const Digest256 one = MakeSyntheticManifest(1).digest();
   const Digest256 two = MakeSyntheticManifest(2).digest();
+  PutManifest(MakeSyntheticManifest(1));
+  PutManifest(MakeSyntheticManifest(2));
   AFTERIMAGE_ASSERT_OK(catalog().SetName("train", one, false));
   AFTERIMAGE_ASSERT_OK(catalog().SetName("train", one, false));
   EXPECT_THAT(catalog().SetName("train", two, false),
@@ -260,6 +262,8 @@ TEST_P(FeatureCatalogConformance, NamesStandForOneDigest) {
   EXPECT_THAT(catalog().ListNames(), IsOkAndHolds(ElementsAre(Pair("also", two))));
   EXPECT_THAT(catalog().SetName("../up", one, false),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("../up")));
+  EXPECT_THAT(catalog().SetName(two.Hex(), one, false),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a whole id")));
 }
 
 TEST_P(FeatureCatalogConformance, ReopenKeepsSetsManifestsLabelsProfilesAndNames) {

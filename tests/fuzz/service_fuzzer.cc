@@ -44,12 +44,18 @@ class World {
   CallRunner calls{nullptr, &peers, &metrics, &log};
   StreamGate gate{4, &metrics};
   OpenSets sets{&catalog};
-  CatalogService catalog_service{&catalog, &sets, &gate, &calls, {}};
-  UnitsService units_service{&sets, &gate, &calls, {}};
+  TransferWatch transfers{absl::InfiniteDuration()};
+  CatalogService catalog_service{&catalog, &sets, &gate, &transfers, &calls, {}};
+  UnitsService units_service{&sets, &gate, &transfers, &calls, {}};
 };
 
-World& TheWorld() {
-  static auto* const world = new World;
+// Made anew now and then: what requests create would fill the memory of a long run.
+World& TheWorld(bool may_renew = false) {
+  constexpr int kRequestsPerWorld = 20'000;
+  static std::unique_ptr<World> world;
+  static int num_requests = 0;
+  if (world == nullptr || (may_renew && ++num_requests % kRequestsPerWorld == 0))
+    world = std::make_unique<World>();
   return *world;
 }
 
@@ -98,10 +104,34 @@ void ReadRecords(const std::string& bytes) {
       .IgnoreError();
 }
 
-constexpr int kNumCalls = 9;
+// What the calls that take bytes in pieces do with them when they are whole.
+void TakeTransfer(const std::string& bytes) {
+  if (bytes.empty()) return;
+  const std::string content = bytes.substr(1);
+  InMemoryFeatureCatalog& catalog = TheWorld().catalog;
+  switch (bytes[0] % 4) {
+    case 0:
+      if (const auto manifest = Manifest::Parse(AsBytes(content)); manifest.ok())
+        catalog.PutManifest(*manifest).IgnoreError();
+      return;
+    case 1:
+      if (const auto labels = LabelTable::Parse(AsBytes(content)); labels.ok())
+        catalog.PutLabels(TheWorld().manifest.digest(), *labels).IgnoreError();
+      return;
+    case 2:
+      if (const auto profile = FeatureProfile::Parse(AsBytes(content)); profile.ok())
+        catalog.PutProfile(*profile).IgnoreError();
+      return;
+    default:
+      UnitMetadata::Parse(content).status().IgnoreError();
+  }
+}
+
+constexpr int kNumCalls = 13;
+constexpr int kTransfer = 12;  // the one whose bytes are no message
 
 void Dispatch(int call, const std::string& bytes) {
-  World& world = TheWorld();
+  World& world = TheWorld(/*may_renew=*/true);
   switch (call % kNumCalls) {
     case 0:
       return ReadEpoch(bytes);
@@ -119,8 +149,16 @@ void Dispatch(int call, const std::string& bytes) {
       return Call(world.units_service, &UnitsService::Claim, bytes);
     case 7:
       return Call(world.units_service, &UnitsService::Renew, bytes);
-    default:
+    case 8:
       return Call(world.units_service, &UnitsService::Progress, bytes);
+    case 9:
+      return Call(world.units_service, &UnitsService::Release, bytes);
+    case 10:
+      return Call(world.catalog_service, &CatalogService::ClaimChoice, bytes);
+    case 11:
+      return Call(world.catalog_service, &CatalogService::DecideChoice, bytes);
+    default:
+      return TakeTransfer(bytes);
   }
 }
 
@@ -142,8 +180,16 @@ std::unique_ptr<google::protobuf::Message> NewRequest(int call) {
       return std::make_unique<v1::ClaimRequest>();
     case 7:
       return std::make_unique<v1::RenewRequest>();
-    default:
+    case 8:
       return std::make_unique<v1::ProgressRequest>();
+    case 9:
+      return std::make_unique<v1::ReleaseRequest>();
+    case 10:
+      return std::make_unique<v1::ClaimChoiceRequest>();
+    case 11:
+      return std::make_unique<v1::DecideChoiceRequest>();
+    default:
+      return nullptr;
   }
 }
 
@@ -205,8 +251,48 @@ std::vector<std::string> FuzzCorpus() {
   progress.set_set_id(set_id);
   progress.set_manifest(manifest);
   progress.set_num_view_seeds(2);
-  return {Input(0, epoch_wire), Input(1, records), Input(2, create), Input(3, describe), Input(4, name),
-          Input(4, hostile),    Input(5, remove),  Input(6, claim),  Input(7, renew),    Input(8, progress)};
+  v1::ReleaseRequest release;
+  release.set_set_id(set_id);
+  release.mutable_lease()->mutable_unit()->set_manifest(manifest);
+  v1::ClaimChoiceRequest claim_choice;
+  claim_choice.set_request(set_id);
+  claim_choice.set_worker("w");
+  claim_choice.set_lease_seconds(1);
+  v1::DecideChoiceRequest decide_choice;
+  decide_choice.set_request(set_id);
+  decide_choice.set_set_id(set_id);
+  v1::EpochRequest positions = epoch_wire;
+  positions.clear_num_ranks();
+  positions.clear_step_end();
+  for (const uint64_t begin : {1, 5}) {
+    v1::PositionRange* const range = positions.add_positions();
+    range->set_begin(begin);
+    range->set_end(begin + 2);
+  }
+  LabelTable labels;
+  labels.labels.assign(world.manifest.num_occurrences(), 1);
+  labels.class_names = {"one", "other"};
+  const auto transfer = [](char what, const std::string& content) {
+    return std::string({static_cast<char>(kTransfer), what}) + content;
+  };
+  return {Input(0, epoch_wire),
+          Input(0, positions),
+          Input(1, records),
+          Input(2, create),
+          Input(3, describe),
+          Input(4, name),
+          Input(4, hostile),
+          Input(5, remove),
+          Input(6, claim),
+          Input(7, renew),
+          Input(8, progress),
+          Input(9, release),
+          Input(10, claim_choice),
+          Input(11, decide_choice),
+          transfer(0, world.manifest.Serialize()),
+          transfer(1, labels.Serialize()),
+          transfer(2, testing::MakeSyntheticProfile(world.description).Serialize()),
+          transfer(3, testing::MakeSyntheticMetadata("w").Serialize())};
 }
 
 // A request for a set that there is not gets no further than its id: put the real one back, and the real
@@ -214,7 +300,7 @@ std::vector<std::string> FuzzCorpus() {
 void ResealForFuzzing(std::string& input) {
   if (input.empty()) return;
   const std::unique_ptr<google::protobuf::Message> request = NewRequest(static_cast<uint8_t>(input[0]));
-  if (!request->ParsePartialFromString(input.substr(1))) return;
+  if (request == nullptr || !request->ParsePartialFromString(input.substr(1))) return;
   const google::protobuf::Reflection* const reflection = request->GetReflection();
   const auto restore = [&](const char* name, const std::string& value) {
     const google::protobuf::FieldDescriptor* const field = request->GetDescriptor()->FindFieldByName(name);

@@ -107,6 +107,10 @@ TEST_F(AccessTest, WhoIsNotLetInIsToldWhichFlagIsMissing) {
   EXPECT_THAT(error(server_->address(), Access()), HasSubstr("begins with grpcs://"));
   EXPECT_THAT(error(Path("cache"), {"--token-file", Path("mine")}), HasSubstr("is a folder"));
 
+  // The server has logged what it refused, and not the token.
+  EXPECT_THAT(server_->process().Out() + server_->process().Err(),
+              AllOf(HasSubstr("UNAUTHENTICATED"), Not(HasSubstr(kStranger))));
+
   const Server plain(Path("plain"));
   EXPECT_THAT(error(absl::StrCat("grpcs://", plain.listen()), tls),
               AllOf(HasSubstr("speaks no TLS"), HasSubstr(plain.address())));

@@ -72,6 +72,8 @@ class FinetuneTest : public ProgramsTest {
       Json json = Json::parse(line.begin(), line.end());
       json.erase("images_per_s");
       json.erase("wait_share");
+      json.erase("step_s");
+      json.erase("stall_s");
       lines.push_back(json.dump());
     }
     return lines;

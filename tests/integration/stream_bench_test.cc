@@ -73,6 +73,26 @@ TEST_F(StreamBenchTest, SaysWhatAnOperatorWantsToKnowFirst) {
   EXPECT_THAT(StreamBench(Path("cache")).out, HasSubstr("the folder is read in this process"));
 }
 
+TEST_F(StreamBenchTest, ListsTheRecordsOfAStep) {
+  const Server server(Path("cache"));
+  std::string wanted;
+  for (const std::string& cache : {Path("cache"), server.address()}) {
+    const Finished list = Afterimage({"stream-bench", "--cache", cache, "--batch", "16", "--positions",
+                                      "32-47", "--first-epoch", "1", "--verify"});
+    ASSERT_EQ(list.status, 0) << list.err;
+    const std::vector<std::string> lines = absl::StrSplit(list.out, '\n', absl::SkipEmpty());
+    ASSERT_EQ(lines.size(), 16);
+    EXPECT_THAT(lines.front(),
+                AllOf(HasSubstr("position 32, step 2: record "), HasSubstr("/1, mask 0, OK, ")));
+    if (wanted.empty()) wanted = list.out;
+    EXPECT_EQ(list.out, wanted);
+  }
+  const Finished refused =
+      Afterimage({"stream-bench", "--cache", Path("cache"), "--batch", "16", "--positions", "90-96"});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_THAT(refused.err, HasSubstr("97"));
+}
+
 TEST_F(StreamBenchTest, RefusesWhatTheSetDoesNotHave) {
   const auto error = [&](const Arguments& more) {
     const Finished finished = StreamBench(Path("cache"), more);

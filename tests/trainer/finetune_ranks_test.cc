@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -95,7 +96,9 @@ class FinetuneRanksTest : public ::testing::Test {
     ASSERT_GE(a.size(), 12u);
     for (size_t i = 0; i < a.size(); ++i) {
       for (const auto& [key, value] : a[i].items()) {
-        if (key == "images_per_s" || key == "wait_share" || key == "loss_hex") continue;
+        if (key == "images_per_s" || key == "wait_share" || key == "loss_hex" || key == "step_s" ||
+            key == "stall_s")
+          continue;
         ASSERT_TRUE(b[i].contains(key)) << key;
         if (!value.is_number_float()) {
           EXPECT_EQ(b[i][key], value) << i << " " << key;
@@ -137,6 +140,12 @@ TEST_F(FinetuneRanksTest, RanksMakeTheRunOfOneRank) {
     EXPECT_EQ(ranks.step, one.step);
     EXPECT_EQ(ranks.values.at("best_top1_count"), one.values.at("best_top1_count"));
     EXPECT_EQ(ranks.values.at("num_test_images"), "21");
+    std::set<uint32_t> that_waited;
+    for (const Json& line : Metrics(out)) {
+      for (const Json& row : line.value("stall_s", Json::array()))
+        that_waited.insert(row["rank"].get<uint32_t>());
+    }
+    EXPECT_EQ(that_waited.size(), num_ranks);
     testing::ExpectClose(ranks.weights, one.weights, 2e-3, 2e-5, out);
     testing::ExpectClose(ranks.average, one.average, 2e-3, 2e-5, out + " average");
   }

@@ -5,11 +5,13 @@
 
 #include <filesystem>
 #include <fstream>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "core/base/files.h"
 #include "core/base/stop_signal.h"
+#include "core/order/stall_rows.h"
 #include "core/vit/tensor_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -80,6 +82,8 @@ class FinetuneTest : public ::testing::Test {
       Json json = Json::parse(line.begin(), line.end());
       json.erase("images_per_s");
       json.erase("wait_share");
+      json.erase("step_s");
+      json.erase("stall_s");
       lines.push_back(json.dump());
     }
     return lines;
@@ -115,6 +119,26 @@ TEST_F(FinetuneTest, LearnsAndTheModelIsEvaluatedAndExported) {
     start.network.weights = Path(path);
     EXPECT_THAT(LoadStartNetwork(start).status(), IsOk()) << path;
   }
+}
+
+TEST_F(FinetuneTest, EachStepSaysWhatItWaitedFor) {
+  AFTERIMAGE_ASSERT_OK(Finetune(Options("run")).status());
+  double parts = 0, waited = 0;
+  int num_steps = 0;
+  for (const absl::string_view line : absl::StrSplit(Bytes("run/metrics.jsonl"), '\n', absl::SkipEmpty())) {
+    const Json json = Json::parse(line.begin(), line.end());
+    if (!json.contains("loss")) continue;
+    ++num_steps;
+    waited += json["wait_share"].get<double>() * json["step_s"].get<double>();
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::vector<StallRow> rows, StallRowsFromJson(json["stall_s"]));
+    for (const StallRow& row : rows) {
+      EXPECT_EQ(row.server, "");
+      parts += absl::ToDoubleSeconds(row.times.Total());
+    }
+  }
+  EXPECT_EQ(num_steps, 32);
+  EXPECT_GT(waited, 0);
+  EXPECT_NEAR(parts, waited, 0.02 * waited + 0.002);
 }
 
 TEST_F(FinetuneTest, InHalfPrecisionItLearnsLeavesOverflowsOutAndGoesOnToTheBit) {

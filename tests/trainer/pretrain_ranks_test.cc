@@ -262,12 +262,15 @@ TEST(AgreedStepTest, SumsAndDecisionsAreTheSameOnAllRanks) {
     waited.Add(std::nullopt, {StallPart::kDecode, absl::Milliseconds(100 * ranks.rank())});
     for (uint32_t server = 0; server < ranks.rank(); ++server)
       waited.Add(server, {StallPart::kDisk, absl::Milliseconds(10 * ranks.rank() + server)});
-    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const AgreedStep step,
-                                    AgreeOnStep(ranks, servers, &batch, false, waited));
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(
+        const AgreedStep step,
+        AgreeOnStep(ranks, servers, &batch, false, waited, {.asked = 2 * ranks.rank(), .won = ranks.rank()}));
     EXPECT_FALSE(step.stop);
     EXPECT_EQ(step.num_samples, 18u);
     EXPECT_EQ(step.num_failed, 3u);
     EXPECT_EQ(step.num_skipped, 3u);
+    EXPECT_EQ(step.hedges.asked, 6u);
+    EXPECT_EQ(step.hedges.won, 3u);
     EXPECT_EQ(step.sum, (StepSum{~uint64_t{0} - 2, 21}));
     ASSERT_THAT(step.waited, SizeIs(3));
     EXPECT_EQ(step.waited[0].Total(), absl::ZeroDuration());
@@ -276,17 +279,17 @@ TEST(AgreedStepTest, SumsAndDecisionsAreTheSameOnAllRanks) {
     EXPECT_EQ(step.waited[2].rows().at(2)[StallPart::kDisk], absl::Milliseconds(21));
 
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const AgreedStep asked,
-                                    AgreeOnStep(ranks, servers, &batch, ranks.rank() == 2, waited));
+                                    AgreeOnStep(ranks, servers, &batch, ranks.rank() == 2, waited, {}));
     EXPECT_TRUE(asked.stop);
     TrainingBatch* const none = nullptr;
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(
         const AgreedStep ended,
-        AgreeOnStep(ranks, servers, ranks.rank() == 0 ? none : &batch, false, waited));
+        AgreeOnStep(ranks, servers, ranks.rank() == 0 ? none : &batch, false, waited, {}));
     EXPECT_TRUE(ended.stop);
 
     const absl::StatusOr<TrainingBatch*> failed = absl::NotFoundError("record 7 is missing");
     const absl::Status error =
-        AgreeOnStep(ranks, servers, ranks.rank() == 1 ? failed : &batch, false, waited).status();
+        AgreeOnStep(ranks, servers, ranks.rank() == 1 ? failed : &batch, false, waited, {}).status();
     EXPECT_THAT(error, StatusIs(absl::StatusCode::kNotFound, HasSubstr("record 7 is missing")));
     EXPECT_EQ(error.message().find("rank 1: ") == 0, ranks.rank() != 1);
   });

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
 #include "core/order/order_spec.h"
@@ -45,7 +46,9 @@ class ViewInput : public LabelledInput {
   }
 
   absl::StatusOr<LabelledBatch> Next() override {
+    const absl::Time begin = absl::Now();
     AFTERIMAGE_ASSIGN_OR_RETURN(const LabelledViewLoader::Batch* batch, loader_->Next());
+    const absl::Duration waited = absl::Now() - begin;
     absl::StatusOr<LabelledBatch> result = RunTorch([&] {
       c10::NoGradGuard no_grad;
       const auto size = static_cast<int64_t>(batch->size);
@@ -58,6 +61,7 @@ class ViewInput : public LabelledInput {
       labelled.labels = at::from_blob(const_cast<int64_t*>(batch->labels.data()), {size}, at::kLong).clone();
       labelled.indices = batch->indices;
       labelled.places = batch->places;
+      labelled.waited = batch->made_in.ScaledTo(waited);
       return labelled;
     });
     loader_->Release(batch);

@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/image/image_source.h"
+#include "core/order/stall.h"
 #include "trainer/data/labelled_view_loader.h"
 #include "trainer/evaluation/classification.h"
 #include "trainer/model/weights_file.h"
@@ -22,6 +23,7 @@ struct LabelledBatch {
   at::Tensor labels;  // int64 [B]
   std::vector<size_t> indices;   // in the source
   std::vector<uint32_t> places;  // in the step's batch, of which this is all or a rank's part
+  StallTimes waited;             // for what is made in the background, divided as its making was
 };
 
 // The samples that a run is trained on. One thread.

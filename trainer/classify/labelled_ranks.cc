@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,20 +37,42 @@ ClassificationResult FromJson(const Json& json) {
 }  // namespace
 
 absl::StatusOr<AgreedMoment> AgreeOnMoment(Communicator& communicator, const absl::Status& mine, bool stop,
-                                           double elapsed) {
+                                           double elapsed, const StallTimes& waited) {
   if (communicator.num_ranks() == 1) {
     AFTERIMAGE_RETURN_IF_ERROR(mine);
-    return AgreedMoment{stop, elapsed};
+    return AgreedMoment{stop, elapsed, {waited}};
   }
-  const at::Tensor sums = at::zeros({3}, at::kDouble);
+  constexpr size_t kNumSums = 3;
+  const at::Tensor sums =
+      at::zeros({static_cast<int64_t>(kNumSums + communicator.num_ranks() * kNumStallParts)}, at::kDouble);
   double* const values = sums.data_ptr<double>();
   values[0] = mine.ok() ? 0 : 1;
   values[1] = stop ? 1 : 0;
   values[2] = communicator.rank() == 0 ? elapsed : 0;
+  double* const waits = values + kNumSums;
+  for (size_t part = 0; part < kNumStallParts; ++part) {
+    waits[communicator.rank() * kNumStallParts + part] =
+        absl::ToDoubleSeconds(waited[static_cast<StallPart>(part)]);
+  }
   AFTERIMAGE_ASSIGN_OR_RETURN(const auto pending, communicator.StartSum(sums));
   AFTERIMAGE_RETURN_IF_ERROR(pending->Wait());
   if (values[0] > 0) return AgreeOnStatus(communicator, mine);
-  return AgreedMoment{values[1] > 0, values[2]};
+  AgreedMoment agreed{values[1] > 0, values[2], std::vector<StallTimes>(communicator.num_ranks())};
+  for (size_t rank = 0; rank < agreed.waited.size(); ++rank) {
+    for (size_t part = 0; part < kNumStallParts; ++part)
+      agreed.waited[rank][static_cast<StallPart>(part)] = absl::Seconds(waits[rank * kNumStallParts + part]);
+  }
+  return agreed;
+}
+
+std::vector<StallRow> StallRowsOf(const std::vector<StallTimes>& waited) {
+  std::vector<StallRow> rows;
+  for (uint32_t rank = 0; rank < waited.size(); ++rank) {
+    Stall stall;
+    stall.Add(std::nullopt, waited[rank]);
+    AppendStallRows(rank, stall, {}, rows);
+  }
+  return rows;
 }
 
 absl::StatusOr<ClassificationResult> MergeOverRanks(Communicator& communicator,

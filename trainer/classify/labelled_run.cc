@@ -58,9 +58,9 @@ class LabelledRun {
     return state_.step >= last_step();
   }
   // Seconds of training: of several ranks, as they last agreed.
-  double Elapsed() const { return ranks_.num_ranks() == 1 ? state_.Elapsed() : elapsed_; }
-  // True where a rank was asked to stop. `mine`: an error of this rank's.
-  absl::StatusOr<bool> AgreeToStop(const absl::Status& mine);
+  double Elapsed() const { return ranks_.num_ranks() == 1 ? state_.Elapsed() : agreed_.elapsed; }
+  // True where a rank was asked to stop. `mine`: an error of this rank's; `waited`: for the batch.
+  absl::StatusOr<bool> AgreeToStop(const absl::Status& mine, const StallTimes& waited = {});
   absl::Status Begin();
   // Until the end or a stop.
   absl::Status Train();
@@ -96,7 +96,7 @@ class LabelledRun {
   std::unique_ptr<CheckpointKeeper> keeper_;  // likewise
   std::unique_ptr<Progress> progress_;
   uint64_t first_step_ = 0;
-  double elapsed_ = 0;
+  AgreedMoment agreed_;  // last
   double loss_sum_ = 0;  // of this epoch's steps, as far as this process has seen them
   uint64_t loss_count_ = 0;
   LabelledSummary summary_;
@@ -170,11 +170,10 @@ absl::Status LabelledRun::NotFinite(absl::string_view what, const LabelledBatch&
                    state_.step + 1, " comes to this step again"));
 }
 
-absl::StatusOr<bool> LabelledRun::AgreeToStop(const absl::Status& mine) {
-  AFTERIMAGE_ASSIGN_OR_RETURN(const AgreedMoment agreed,
-                              AgreeOnMoment(ranks_, mine, StopRequested(), state_.Elapsed()));
-  elapsed_ = agreed.elapsed;
-  return agreed.stop;
+absl::StatusOr<bool> LabelledRun::AgreeToStop(const absl::Status& mine, const StallTimes& waited) {
+  AFTERIMAGE_ASSIGN_OR_RETURN(agreed_,
+                              AgreeOnMoment(ranks_, mine, StopRequested(), state_.Elapsed(), waited));
+  return agreed_.stop;
 }
 
 absl::StatusOr<bool> LabelledRun::TrainOneStep() {
@@ -184,7 +183,9 @@ absl::StatusOr<bool> LabelledRun::TrainOneStep() {
   const absl::StatusOr<LabelledBatch> next = task_.input->Next();
   clock_.InputIsReady();
   ranks_.SetActivity(absl::StrCat("step ", state_.step));
-  AFTERIMAGE_ASSIGN_OR_RETURN(const bool stop, AgreeToStop(next.status()));
+  StallTimes waited = next.ok() ? next->waited : StallTimes();
+  waited[StallPart::kDecode] += clock_.input_wait() - waited.Total();
+  AFTERIMAGE_ASSIGN_OR_RETURN(const bool stop, AgreeToStop(next.status(), waited));
   if (stop) return false;
   const LabelledBatch& batch = *next;
 
@@ -225,6 +226,8 @@ absl::StatusOr<bool> LabelledRun::TrainOneStep() {
           .lr = lr,
           .images_per_second = clock_.step_images_per_second(),
           .wait_share = clock_.step_wait_share(),
+          .stalls = StallRowsOf(agreed_.waited),
+          .step_seconds = clock_.step_seconds(),
           .num_samples = options_.batch_size,
           .gradient_norm = norm,
           .loss_scale = state_.scaler.has_value() ? state_.scaler->scale() : 0,

@@ -15,6 +15,7 @@
 #include "core/feature/feature_block.h"
 #include "core/feature/image_index.h"
 #include "core/order/epoch_source.h"
+#include "core/order/hedge_counts.h"
 #include "core/vit/teacher_runner.h"
 #include "trainer/data/batch_feed.h"
 #include "trainer/data/record_computer.h"
@@ -72,6 +73,8 @@ class FeatureInput {
   EpochSource* source() { return source_; }
   // Addresses by EpochFrame::server; none of a folder or a live teacher.
   const std::vector<std::string>& servers() const { return cache_.servers; }
+  // What was read from a second server so far, by all streams of source(). Thread-safe.
+  HedgeCounts hedges() const { return cache_.hedges ? cache_.hedges() : HedgeCounts(); }
   const SetDescription& description() const { return description_; }
   // Of the second teacher and those after it.
   const std::vector<SetDescription>& further_descriptions() const { return further_descriptions_; }

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "core/base/status_macros.h"
 #include "core/identity/image_key.h"
 #include "core/image/decode.h"
@@ -72,6 +73,7 @@ absl::Status LabelledViewLoader::Fill(uint64_t step, Batch& batch) const {
   batch.labels.resize(batch.size);
   batch.indices.resize(batch.size);
   batch.erasures.assign(batch.size, std::nullopt);
+  batch.made_in = {};
   for (size_t place = 0; place < batch.size; ++place) {
     const uint64_t at = first + batch.places[place];
     const size_t index =
@@ -91,7 +93,10 @@ absl::Status LabelledViewLoader::FillView(size_t index, uint32_t epoch, size_t p
   const auto random = [&](AugmentPurpose purpose) {
     return AugmentRandom(options_.seed, epoch, static_cast<uint32_t>(index), purpose);
   };
+  const absl::Time begin = absl::Now();
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::string encoded, source_->Read(index));
+  const absl::Time read = absl::Now();
+  batch.made_in[StallPart::kDisk] += read - begin;
   AFTERIMAGE_ASSIGN_OR_RETURN(const RgbImage image, DecodeImage(AsBytes(encoded)));
   const ImageKey key = ImageKey::OfEncodedImage(AsBytes(encoded));
   const uint32_t view_seed = random(AugmentPurpose::kView).Next32();
@@ -106,6 +111,7 @@ absl::Status LabelledViewLoader::FillView(size_t index, uint32_t epoch, size_t p
   if (augmentation.erasing > 0) {
     batch.erasures[place] = DrawErasure(augmentation.erasing, spec.size, random(AugmentPurpose::kErasing));
   }
+  batch.made_in[StallPart::kDecode] += absl::Now() - read;
   return absl::OkStatus();
 }
 

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "core/image/image_source.h"
 #include "core/order/order_spec.h"
+#include "core/order/stall.h"
 #include "core/view/view_spec.h"
 #include "trainer/data/augment/rand_augment.h"
 #include "trainer/data/augment/random_erasing.h"
@@ -56,6 +57,7 @@ class LabelledViewLoader {
     std::vector<size_t> indices;   // in the source
     std::vector<uint32_t> places;  // in the step's batch, ascending
     std::vector<std::optional<Erasure>> erasures;
+    StallTimes made_in;  // disk: reading the pictures; decode: making views of them
   };
 
   // `source` must outlive the loader. InvalidArgument: a picture without a label, or fewer pictures than one

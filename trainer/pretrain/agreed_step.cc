@@ -25,7 +25,7 @@ AgreedStep OfThisRank(const TrainingBatch* batch, bool stop) {
   return step;
 }
 
-constexpr int64_t kNumSums = 8;
+constexpr int64_t kNumSums = 10;
 
 // In the tensor, what a rank waited for has a row for itself and one for each of its servers.
 int64_t NumStallValues(const std::vector<std::string>& servers) {
@@ -67,10 +67,11 @@ absl::StatusOr<ServersOfRanks> GatherServers(Communicator& communicator,
 
 absl::StatusOr<AgreedStep> AgreeOnStep(Communicator& communicator, const ServersOfRanks& servers,
                                        const absl::StatusOr<TrainingBatch*>& next, bool stop,
-                                       const Stall& waited) {
+                                       const Stall& waited, const HedgeCounts& hedges) {
   if (communicator.num_ranks() == 1) {
     AFTERIMAGE_RETURN_IF_ERROR(next.status());
     AgreedStep alone = OfThisRank(*next, stop);
+    alone.hedges = hedges;
     alone.waited = {waited};
     return alone;
   }
@@ -93,6 +94,8 @@ absl::StatusOr<AgreedStep> AgreeOnStep(Communicator& communicator, const Servers
   values[5] = static_cast<int64_t>(mine.sum.low);
   values[6] = static_cast<int64_t>(mine.sum.high);
   values[7] = static_cast<int64_t>(mine.num_computed);
+  values[8] = static_cast<int64_t>(hedges.asked);
+  values[9] = static_cast<int64_t>(hedges.won);
   AFTERIMAGE_ASSIGN_OR_RETURN(const auto pending, communicator.StartSum(sums));
   AFTERIMAGE_RETURN_IF_ERROR(pending->Wait());
   if (values[0] > 0) return AgreeOnStatus(communicator, next.status());
@@ -102,6 +105,7 @@ absl::StatusOr<AgreedStep> AgreeOnStep(Communicator& communicator, const Servers
   agreed.num_failed = static_cast<uint64_t>(values[3]);
   agreed.num_skipped = static_cast<uint64_t>(values[4]);
   agreed.num_computed = static_cast<uint64_t>(values[7]);
+  agreed.hedges = {.asked = static_cast<uint64_t>(values[8]), .won = static_cast<uint64_t>(values[9])};
   agreed.sum = {static_cast<uint64_t>(values[5]), static_cast<uint64_t>(values[6])};
   int64_t stall = kNumSums;
   for (const std::vector<std::string>& of_rank : servers) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/order/hedge_counts.h"
 #include "core/order/running_digest.h"
 #include "core/order/stall.h"
 #include "trainer/data/training_batch.h"
@@ -20,6 +21,7 @@ struct AgreedStep {
   uint64_t num_failed = 0;
   uint64_t num_skipped = 0;
   uint64_t num_computed = 0;
+  HedgeCounts hedges;
   StepSum sum;
   std::vector<Stall> waited;  // by rank; not a sum
 };
@@ -30,9 +32,10 @@ absl::StatusOr<ServersOfRanks> GatherServers(Communicator& communicator,
                                              const std::vector<std::string>& mine);
 
 // `next` is what this rank's feed gave: a batch, null (it was asked to stop), or an error, which is then an
-// error of all ranks that names this one. `waited`: for it, of no other servers than `servers` says.
+// error of all ranks that names this one. `waited`: for it, of no other servers than `servers` says;
+// `hedges`: of this rank, since the step before.
 absl::StatusOr<AgreedStep> AgreeOnStep(Communicator& communicator, const ServersOfRanks& servers,
                                        const absl::StatusOr<TrainingBatch*>& next, bool stop,
-                                       const Stall& waited);
+                                       const Stall& waited, const HedgeCounts& hedges);
 
 }  // namespace afterimage::trainer

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 #include <memory>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -98,6 +99,7 @@ absl::StatusOr<PretrainSummary> Run(const PretrainOptions& options, Communicator
 
   PretrainSummary summary;
   StepClock clock(options.batch_size);
+  HedgeCounts hedged_before;  // by this rank
   uint64_t step = first_step;
   for (; step < plan.last_step; ++step) {
     // 1. The learning rate, by the fractional epoch.
@@ -117,7 +119,9 @@ absl::StatusOr<PretrainSummary> Run(const PretrainOptions& options, Communicator
     ranks.SetActivity(absl::StrCat("step ", step));
     const absl::StatusOr<AgreedStep> agreed = [&] {
       const TracePhase phase(&trace, "agree on the step");
-      return AgreeOnStep(ranks, servers, next, StopRequested(), feed.last_wait());
+      const HedgeCounts hedged = plan.input->hedges();
+      const HedgeCounts since = hedged - std::exchange(hedged_before, hedged);
+      return AgreeOnStep(ranks, servers, next, StopRequested(), feed.last_wait(), since);
     }();
     if (!agreed.ok()) return finish_and_return(agreed.status());
     if (agreed->stop) break;
@@ -145,6 +149,7 @@ absl::StatusOr<PretrainSummary> Run(const PretrainOptions& options, Communicator
     summary.num_failed += agreed->num_failed;
     summary.num_skipped += agreed->num_skipped;
     summary.num_computed += agreed->num_computed;
+    summary.hedges += agreed->hedges;
     summary.last_loss = loss;
     books->Offer(*batch);
     feed.Release(batch);
@@ -163,12 +168,14 @@ absl::StatusOr<PretrainSummary> Run(const PretrainOptions& options, Communicator
                    .wait_share = clock.step_wait_share(),
                    .stalls = StallsOf(*agreed, servers),
                    .step_seconds = clock.step_seconds(),
+                   .hedges = agreed->hedges,
                    .num_samples = agreed->num_samples,
                    .num_computed = agreed->num_computed,
                    .gradient_norm = update.gradient_norm,
                    .loss_scale = train_step->scaler().has_value() ? train_step->scaler()->scale() : 0,
                    .overflow = update.outcome == UpdateResult::Outcome::kSkipped});
       if (token.next_step == plan.steps_per_epoch) {
+        AFTERIMAGE_RETURN_IF_ERROR(AgreeOnValues(ranks, {{"running_digest", token.running_digest.Hex()}}));
         books->EndOfEpoch(step, token.epoch, token.running_digest.Hex(), state.epochs.End(step + 1));
         plan.AdvanceEpoch(token);
       }

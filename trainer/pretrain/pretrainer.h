@@ -69,6 +69,7 @@ struct PretrainSummary {
   uint64_t num_failed = 0;       // samples of this run that had no features
   uint64_t num_skipped = 0;
   uint64_t num_computed = 0;         // samples of this run that the cache lacks
+  HedgeCounts hedges;                // of this run
   uint64_t num_skipped_updates = 0;  // of the whole run: gradients that overflowed in half precision
   std::string checkpoint;            // path of the last one
   bool stopped = false;              // by a signal; the same command goes on

@@ -112,6 +112,7 @@ absl::Status WriteSummary(const PretrainPlan& plan, const StepToken& token, cons
                        {"failed_samples", summary.num_failed},
                        {"skipped_samples", summary.num_skipped},
                        {"computed_samples", summary.num_computed},
+                       {"hedges", {{"asked", summary.hedges.asked}, {"won", summary.hedges.won}}},
                        {"skipped_updates", summary.num_skipped_updates},
                        {"threads", at::get_num_threads()},
                        {"ranks", plan.slice.num_ranks},

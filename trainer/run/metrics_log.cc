@@ -10,19 +10,29 @@ namespace afterimage::trainer {
 
 absl::StatusOr<std::unique_ptr<MetricsLog>> MetricsLog::Open(const std::string& path, uint64_t next_step) {
   std::string kept;
+  std::map<uint64_t, std::string> digests;
   if (next_step > 0) {
     const absl::StatusOr<std::string> before = ReadFile(path);
     if (!before.ok() && !absl::IsNotFound(before.status())) return before.status();
     if (before.ok()) {
       for (const absl::string_view line : absl::StrSplit(*before, '\n', absl::SkipEmpty())) {
         const Json json = Json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
-        if (json.is_object() && json.value("step", next_step) < next_step)
+        if (!json.is_object()) continue;
+        if (json.value("step", next_step) < next_step) {
           kept.append(line.data(), line.size()) += '\n';
+        } else if (json.contains("end_of_epoch") && json["end_of_epoch"].is_number_unsigned()) {
+          digests[json["end_of_epoch"].get<uint64_t>()] = json.value("running_digest", "");
+        }
       }
     }
   }
   AFTERIMAGE_ASSIGN_OR_RETURN(auto file, AppendFile::Create(path, kept));
-  return std::unique_ptr<MetricsLog>(new MetricsLog(std::move(file)));
+  return std::unique_ptr<MetricsLog>(new MetricsLog(std::move(file), std::move(digests)));
+}
+
+std::string MetricsLog::DigestBefore(uint64_t epoch) const {
+  const auto known = digests_before_.find(epoch);
+  return known != digests_before_.end() ? known->second : "";
 }
 
 void MetricsLog::Step(const StepMetrics& m) {
@@ -33,6 +43,8 @@ void MetricsLog::Step(const StepMetrics& m) {
                         m.step, m.epoch, m.loss, m.loss, m.lr, m.num_samples, m.images_per_second,
                         m.wait_share);
   if (m.num_computed > 0) absl::StrAppendFormat(&text, ",\"computed\":%d", m.num_computed);
+  if (m.hedges.asked > 0 || m.hedges.won > 0)
+    absl::StrAppendFormat(&text, ",\"hedges\":{\"asked\":%d,\"won\":%d}", m.hedges.asked, m.hedges.won);
   if (m.stalls.has_value()) {
     absl::StrAppendFormat(&text, ",\"step_s\":%.6f,\"stall_s\":%s", m.step_seconds, ToJson(*m.stalls).dump());
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -10,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/order/hedge_counts.h"
 #include "core/order/stall_rows.h"
 #include "trainer/run/append_file.h"
 
@@ -25,6 +27,7 @@ struct StepMetrics {
   // What each rank waited for before the step, and how long the step took with it; unset: not known.
   std::optional<std::vector<StallRow>> stalls;
   double step_seconds = 0;              // written with `stalls`
+  HedgeCounts hedges;                   // of all ranks, since the step before; written where there are any
   uint64_t num_samples = 0;             // with weight one
   uint64_t num_computed = 0;            // of them, what the cache lacks; written where there are any
   std::optional<double> gradient_norm;  // before clipping; where it was taken; not finite with `overflow`
@@ -42,20 +45,25 @@ struct NamedValue {
 // form is exact; core/order/stall_rows.h has the ledger's. Not thread-safe.
 class MetricsLog {
  public:
-  // Keeps the lines of the steps before `next_step`: a resumed run writes the later ones again.
+  // Keeps the lines of the steps before `next_step`: a resumed run writes the later ones again. Of those it
+  // remembers the running digests.
   static absl::StatusOr<std::unique_ptr<MetricsLog>> Open(const std::string& path, uint64_t next_step);
 
   void Step(const StepMetrics& metrics);
   // {"step":…,"end_of_epoch":…,"running_digest":"…","mean_loss":…}
   void EndOfEpoch(uint64_t step, uint64_t epoch, const std::string& running_digest, double mean_loss);
+  // What the epoch's line said before the run was resumed; empty where there was none.
+  std::string DigestBefore(uint64_t epoch) const;
   // {"step":…,"<name>":…,…}: what is measured now and then. `step` is the last one done.
   void Values(uint64_t step, std::span<const NamedValue> values);
   // ResourceExhausted when the disk is full; the lines are kept for the next call.
   absl::Status Flush() { return file_->Flush(); }
 
  private:
-  explicit MetricsLog(std::unique_ptr<AppendFile> file) : file_(std::move(file)) {}
+  MetricsLog(std::unique_ptr<AppendFile> file, std::map<uint64_t, std::string> digests_before)
+      : file_(std::move(file)), digests_before_(std::move(digests_before)) {}
   const std::unique_ptr<AppendFile> file_;
+  const std::map<uint64_t, std::string> digests_before_;  // by epoch
 };
 
 }  // namespace afterimage::trainer

@@ -44,6 +44,13 @@ void RunRecords::Step(const StepMetrics& m) {
 
 void RunRecords::EndOfEpoch(uint64_t step, uint64_t epoch, const std::string& running_digest,
                             double mean_loss) {
+  const std::string before = metrics_->DigestBefore(epoch);
+  if (!before.empty() && before != running_digest && options_.messages != nullptr) {
+    options_.messages->Put(absl::StrCat("warning: epoch ", epoch, " has the running digest ", running_digest,
+                                        ", and had ", before,
+                                        " before the run was resumed: it has read other records, such as "
+                                        "ones that were missing, damaged or computed again in between"));
+  }
   metrics_->EndOfEpoch(step, epoch, running_digest, mean_loss);
   events_->Scalars(step, std::vector<NamedValue>{{"train/epoch_loss", mean_loss}});
 }

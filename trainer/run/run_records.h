@@ -34,7 +34,8 @@ class RunRecords {
   // Curves train/loss, train/lr, train/epoch, train/gradient_norm, speed/images_per_second, speed/input_wait;
   // with half precision train/loss_scale.
   void Step(const StepMetrics& metrics);
-  // After `step`, the last of an epoch; curve train/epoch_loss.
+  // After `step`, the last of an epoch; curve train/epoch_loss. Says where a resumed run comes to another
+  // running digest than before.
   void EndOfEpoch(uint64_t step, uint64_t epoch, const std::string& running_digest, double mean_loss);
   // What is measured now and then, e.g. {"test/top1", 0.71}: a line, and a point of each curve.
   void Values(uint64_t step, std::span<const NamedValue> values);

@@ -24,6 +24,8 @@ class StepClock {
     waited_ += step_wait_;
   }
 
+  // Of the step under way, or the last one.
+  absl::Duration input_wait() const { return ready_ - begin_; }
   double step_seconds() const { return step_; }
   double step_images_per_second() const { return batch_size_ / step_; }
   double step_wait_share() const { return step_wait_ / step_; }

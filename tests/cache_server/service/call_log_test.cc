@@ -1,6 +1,7 @@
 #include "cache_server/service/call_log.h"
 
 #include <cstdio>
+#include <string>
 
 #include "core/identity/canonical_spec.h"
 #include "gmock/gmock.h"
@@ -34,6 +35,11 @@ TEST(CallLogTest, TextIsOneLineWithWhatAnOperatorLooksFor) {
   failed.status = absl::NotFoundError("no such set\nthere are: a");
   EXPECT_THAT(CallLog::Format(failed, false), HasSubstr("NOT_FOUND from"));
   EXPECT_THAT(CallLog::Format(failed, false), HasSubstr(": no such set there are: a"));
+  // What a client sends stands in errors.
+  failed.status = absl::NotFoundError("no \x1b[2J\r\t\x7f name");
+  EXPECT_THAT(CallLog::Format(failed, false), HasSubstr(": no  [2J    name"));
+  failed.status = absl::NotFoundError(std::string(1 << 20, 'x'));
+  for (const bool json : {false, true}) EXPECT_LT(CallLog::Format(failed, json).size(), 4096);
 }
 
 TEST(CallLogTest, JsonIsOneObject) {

@@ -28,6 +28,7 @@ class ServedCache {
   InMemoryFeatureCatalog& catalog() { return catalog_; }
   EpochSource& local_source() { return source_; }
   CacheServer& server() { return *server_; }
+  const CacheServer& server() const { return *server_; }
   const std::string& address() const { return server_->address(); }
 
   void StopServer() { server_.reset(); }

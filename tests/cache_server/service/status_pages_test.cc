@@ -16,6 +16,7 @@
 #include "gmock/gmock.h"
 #include "tests/cache_server/service/served_cache.h"
 #include "tests/testing/http_get.h"
+#include "tests/testing/observed_catalog.h"
 
 namespace afterimage {
 namespace {
@@ -33,6 +34,22 @@ CacheServer::Options WithHttp() {
   options.watch_interval = absl::Milliseconds(50);
   return options;
 }
+
+class DamagedSetCatalog : public testing::ObservedCatalog {
+ public:
+  DamagedSetCatalog(FeatureCatalog* catalog, const Digest256& damaged)
+      : ObservedCatalog(catalog), damaged_(damaged) {}
+
+  absl::StatusOr<OpenedSet> OpenSet(const Digest256& set_id, OpenMode mode) override {
+    if (set_id == damaged_ && !restored) return absl::DataLossError("a file was cut short");
+    return ObservedCatalog::OpenSet(set_id, mode);
+  }
+
+  std::atomic<bool> restored = false;
+
+ private:
+  const Digest256 damaged_;
+};
 
 // Samples of the text format: name to labels (of any sample) and the sum of the values.
 struct Family {
@@ -150,6 +167,29 @@ TEST(StatusPagesTest, NotReadyWhileTheDiskIsFull) {
   EXPECT_THAT(HttpGet(address, "/metrics").body, HasSubstr("afterimage_ready 0\n"));
   free_bytes = 1000;
   EXPECT_EQ(HttpGet(address, "/readyz").body, "ready\n");
+}
+
+TEST(StatusPagesTest, NotReadyWhileASetIsDamagedThoughTheOthersAreServed) {
+  InMemoryFeatureCatalog memory;
+  const SetDescription good = testing::MakeSyntheticDescription();
+  const SetDescription bad = testing::MakeSyntheticDescription({.teacher = "another"});
+  for (const SetDescription* description : {&good, &bad})
+    AFTERIMAGE_ASSERT_OK(memory.CreateSet(*description));
+  DamagedSetCatalog catalog(&memory, bad.set.Id());
+  EpochReader source(&catalog, {});
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto server, CacheServer::Start(&catalog, &source, WithHttp()));
+  const HttpAnswer damaged = HttpGet(server->http_address(), "/readyz");
+  EXPECT_EQ(damaged.status, 503);
+  EXPECT_THAT(damaged.body, AllOf(HasSubstr(bad.set.Id().Hex()), HasSubstr("cut short")));
+  const std::string metrics = HttpGet(server->http_address(), "/metrics").body;
+  EXPECT_THAT(metrics,
+              AllOf(HasSubstr("afterimage_ready 0\n"),
+                    HasSubstr("afterimage_set_serving{set=\"" + good.set.Id().Hex() + "\",name=\"\"} 1"),
+                    HasSubstr("afterimage_set_serving{set=\"" + bad.set.Id().Hex() + "\",name=\"\"} 0")));
+  catalog.restored = true;
+  for (int i = 0; i < 500 && HttpGet(server->http_address(), "/readyz").status != 200; ++i)
+    absl::SleepFor(absl::Milliseconds(10));
+  EXPECT_EQ(HttpGet(server->http_address(), "/readyz").body, "ready\n");
 }
 
 TEST(StatusPagesTest, NotReadyWhileDraining) {

@@ -1,5 +1,6 @@
 #include "client/cli/epoch_bench.h"
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -138,6 +139,7 @@ TEST_F(EpochBenchTest, CountsEveryRecordOnce) {
 TEST_F(EpochBenchTest, CountsWhatWasHedgedByTheServerThatWasSlow) {
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const EpochBenchReport one, RunEpochBench(options_));
   EXPECT_TRUE(one.hedged.empty());
+  EXPECT_EQ(one.hedges.asked, 0);
   // Its epochs are slow; records by key, which it is not asked for, would not be.
   testing::ObservedCatalog slow(cache_.catalog.get());
   slow.observer().before_record = [](const RecordKey&) {
@@ -154,6 +156,31 @@ TEST_F(EpochBenchTest, CountsWhatWasHedgedByTheServerThatWasSlow) {
   EXPECT_EQ(Digests(report), Digests(one));
   ASSERT_TRUE(report.hedged.contains(slow_server->address()));
   EXPECT_GT(report.hedged.at(slow_server->address()), 0);
+  EXPECT_EQ(report.hedges.won, report.hedged.at(slow_server->address()));
+  EXPECT_GE(report.hedges.asked, report.hedges.won);
+}
+
+TEST_F(EpochBenchTest, AServerThatSendsNothingIsWaitedForWithAMessage) {
+  testing::ObservedCatalog slow(cache_.catalog.get());
+  std::atomic<bool> may_read = false;
+  slow.observer().before_record = [&](const RecordKey&) {
+    while (!may_read) absl::SleepFor(absl::Milliseconds(1));
+    return absl::OkStatus();
+  };
+  EpochReader reader(&slow, {.num_threads = 1});
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(
+      const auto server, CacheServer::Start(cache_.catalog.get(), &reader, {.listen = "127.0.0.1:0"}));
+  std::string told;
+  EpochBenchOptions options = options_;
+  options.cache = server->address();
+  options.message_after = absl::Milliseconds(20);
+  options.message = [&](const std::string& text) {
+    told = text;
+    may_read = true;
+  };
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const EpochBenchReport report, RunEpochBench(options));
+  EXPECT_GT(report.records, 0);
+  EXPECT_THAT(told, HasSubstr("for the next record of " + server->address()));
 }
 
 TEST_F(EpochBenchTest, StepsLimitWhatIsReadAndTheDigestSaysOfHowMany) {

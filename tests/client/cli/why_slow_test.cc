@@ -66,6 +66,30 @@ TEST_F(WhySlowTest, TheRankThatWaitsLongestIsTheOneThatAllWaitFor) {
   EXPECT_THAT(WhySlowText(last), HasSubstr("Step 9 waited 90.0 %"));
 }
 
+TEST_F(WhySlowTest, SaysWhatWasAskedOfASecondServer) {
+  const auto hedged = [](uint64_t step, const std::string& ledger, const std::string& hedges) {
+    return absl::StrCat(R"({"step":)", step, R"(,"step_s":1,"wait_share":0.5,"hedges":)", hedges,
+                        R"(,"stall_s":)", ledger, "}\n");
+  };
+  const std::string ledger = R"([{"rank":0,"server":"grpc://a:1","order":0.5}])";
+  Write(hedged(1, ledger, R"({"asked":3,"won":1})") + hedged(2, ledger, R"({"asked":2,"won":2})") +
+        Step(3, 1, ledger));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const RunStalls stalls, Read());
+  EXPECT_EQ(stalls.hedges.asked, 5);
+  EXPECT_EQ(stalls.hedges.won, 3);
+  EXPECT_THAT(WhySlowText(stalls),
+              HasSubstr(" 5 records were asked of a second server too, 3 came from it first.\nWhat helps: "));
+  Write(hedged(1, "[]", R"({"asked":1,"won":0})"));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const RunStalls quick, Read());
+  EXPECT_EQ(WhySlowText(quick),
+            "Step 1: input wait 0.0 %: not limited by data. 1 record was asked of a second server "
+            "too, 0 came from it first.");
+  for (const std::string bad : {"3", "{}", R"({"asked":-1,"won":0})", R"({"asked":1,"won":0,"lost":1})"}) {
+    Write(hedged(1, "[]", bad));
+    EXPECT_THAT(Error(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("two counts"))) << bad;
+  }
+}
+
 TEST_F(WhySlowTest, ARunThatDoesNotWaitIsToldSo) {
   Write(Step(1, 1, R"([{"rank":0,"disk":0.003}])"));
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const RunStalls stalls, Read());

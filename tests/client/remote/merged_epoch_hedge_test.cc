@@ -42,6 +42,8 @@ TEST_F(MergedEpochHedgeTest, WhatAServerStallsOnComesFromAnotherAndTheDigestIsTh
   EXPECT_EQ(DigestOf(*merged, request_), WantedDigest());
   EXPECT_EQ(trouble_[1]->frames, 5);
   EXPECT_EQ(num_hedged_, kNumPictures / kNumServers - 5);
+  EXPECT_EQ(merged->hedges().won, num_hedged_);
+  EXPECT_GE(merged->hedges().asked, num_hedged_);
   // One message for all of them, and the rest at the end.
   EXPECT_THAT(messages(), HasSubstr("server-1 keeps its reader waiting: 1 record was read from another"));
   EXPECT_THAT(messages(), Not(HasSubstr("records")));
@@ -115,6 +117,8 @@ TEST_F(MergedEpochHedgeTest, AHedgeThatFailsLeavesTheReaderToItsServer) {
   EXPECT_EQ(DigestOf(*merged, request_), WantedDigest());
   server.join();
   EXPECT_EQ(num_hedged_, 0);
+  EXPECT_GE(merged->hedges().asked, 1);
+  EXPECT_EQ(merged->hedges().won, 0);
   EXPECT_THAT(messages(), IsEmpty());
 }
 

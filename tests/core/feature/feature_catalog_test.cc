@@ -83,7 +83,9 @@ TEST_F(ResolveTest, ManifestsAreThoseOfTheSet) {
 TEST(ValidateNameTest, NamesAreFileNames) {
   for (const char* good : {"a", "clip-b16-top5", "0.1_x", "imagenet-train"})
     EXPECT_THAT(ValidateName(good), IsOk()) << good;
-  EXPECT_THAT(ValidateName(std::string(64, 'a')), IsOk());
+  EXPECT_THAT(ValidateName(std::string(64, 'x')), IsOk());
+  EXPECT_THAT(ValidateName(std::string(64, 'a')),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a whole id")));
   for (const std::string& bad : {std::string(), std::string("-a"), std::string(".a"), std::string("A"),
                                  std::string("a/b"), std::string("a b"), std::string(65, 'a')}) {
     EXPECT_THAT(ValidateName(bad), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a-z 0-9"))) << bad;

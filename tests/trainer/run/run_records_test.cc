@@ -20,6 +20,7 @@ namespace {
 using afterimage::testing::IsOk;
 using afterimage::testing::StatusIs;
 using afterimage::testing::TemporaryFolder;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using testing::EventFiles;
 using ::testing::HasSubstr;
@@ -95,6 +96,15 @@ TEST_F(RunRecordsTest, AStepHasItsStallLedgerWhereItIsKnown) {
                                    ::testing::Not(HasSubstr("stall_s"))));
 }
 
+TEST_F(RunRecordsTest, AStepSaysHowManyRecordsASecondServerWasAskedFor) {
+  const auto records = Open(0);
+  records->Step({.step = 0, .hedges = {.asked = 3, .won = 2}});
+  records->Step({.step = 1});
+  ASSERT_THAT(records->Flush(), IsOk());
+  EXPECT_THAT(Lines(), ElementsAre(HasSubstr(R"(,"hedges":{"asked":3,"won":2})"),
+                                   ::testing::Not(HasSubstr("hedges"))));
+}
+
 TEST_F(RunRecordsTest, AResumedPartBeginsAFileOfItsOwnAtItsStepWithinTheSameSecond) {
   for (const uint64_t first : {0, 3, 2}) {
     const auto records = Open(first);
@@ -110,6 +120,28 @@ TEST_F(RunRecordsTest, AResumedPartBeginsAFileOfItsOwnAtItsStepWithinTheSameSeco
   }
   EXPECT_THAT(Steps("train/loss"), ElementsAre(0, 1, 2, 3, 4, 5));
   EXPECT_THAT(Lines(), SizeIs(6));
+}
+
+TEST_F(RunRecordsTest, AResumedRunThatComesToAnotherRunningDigestSaysSo) {
+  {
+    const auto records = Open(0);
+    for (uint64_t step = 0; step < 6; ++step) {
+      records->Step({.step = step});
+      if (step % 2 == 1) records->EndOfEpoch(step, step / 2, absl::StrCat("digest ", step / 2), 0.5);
+    }
+    ASSERT_THAT(records->Flush(), IsOk());
+  }
+  std::string told;
+  MessageBox messages;
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(
+      const auto records,
+      RunRecords::Open({.folder = folder_.path().string(), .next_step = 2, .messages = &messages}));
+  records->EndOfEpoch(3, 1, "digest 1", 0.5);
+  records->EndOfEpoch(5, 2, "another", 0.5);
+  records->EndOfEpoch(7, 3, "digest 3", 0.5);  // it had not come so far
+  for (const std::string& text : messages.Take()) told += text + "\n";
+  EXPECT_THAT(told, AllOf(HasSubstr("epoch 2"), HasSubstr("another"), HasSubstr("digest 2"),
+                          ::testing::Not(HasSubstr("epoch 1")), ::testing::Not(HasSubstr("epoch 3"))));
 }
 
 TEST_F(RunRecordsTest, PicturesComeBackAsTheyWereEncoded) {
