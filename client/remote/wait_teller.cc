@@ -34,8 +34,8 @@ WaitTeller::~WaitTeller() {
 }
 
 void WaitTeller::Work() {
-  // No message is later than a quarter after its time.
-  const absl::Duration look = std::max(interval_ / 4, absl::Milliseconds(1));
+  // No message is later than a tenth of its time.
+  const absl::Duration look = std::max(interval_ / 10, absl::Milliseconds(1));
   std::unique_lock lock(mutex_);
   while (!changed_.wait_for(lock, absl::ToChronoNanoseconds(look), [&] { return stopping_; })) {
     const absl::Time now = absl::Now();

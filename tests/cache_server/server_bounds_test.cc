@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <memory>
 #include <random>
 #include <string>
@@ -170,6 +171,36 @@ TEST_F(ServerBoundsTest, StalledReadersCostTheirCreditAndWindowAndSlowNobody) {
   const uint64_t bound = kNumStalled * (kCreditBytes + kWindowBytes + 128 * 1024) + 16 * kMebibyte;
   EXPECT_LT(after, before + bound) << before / kMebibyte << " MiB -> " << after / kMebibyte << " MiB";
   RecordProperty("mib_per_stalled_stream", std::to_string((after - before) / kMebibyte / kNumStalled));
+}
+
+// Whatever the length of the epoch, per rank.
+TEST_F(ServerBoundsTest, AClientHoldsItsCreditAndItsWindow) {
+  const auto peak_of = [&](const std::vector<std::string>& more) -> uint64_t {
+    std::vector<std::string> command = {AFTERIMAGE_BINARY_DIR "/bin/afterimage",
+                                        "stream-bench",
+                                        "--cache",
+                                        address_,
+                                        "--tokens",
+                                        "stored",
+                                        "--batch",
+                                        "20",
+                                        "--json"};
+    command.insert(command.end(), more.begin(), more.end());
+    const testing::Finished finished = testing::RunProgram(command);
+    EXPECT_EQ(finished.status, 0) << finished.Text();
+    const std::string name = "\"client_peak_bytes\":";
+    const size_t at = finished.out.find(name);
+    if (at == std::string::npos) return 0;
+    return std::strtoull(finished.out.c_str() + at + name.size(), nullptr, 10);
+  };
+  constexpr uint64_t kRanks = 4;
+  const uint64_t before = peak_of({"--credit", "256KB", "--steps", "1"});
+  ASSERT_GT(before, 0);
+  const uint64_t whole = peak_of({"--credit", "4MB", "--ranks", std::to_string(kRanks)});
+  const uint64_t bound = kRanks * (kCreditBytes + kWindowBytes + 128 * 1024) + 16 * kMebibyte;
+  EXPECT_LT(whole, before + bound) << before / kMebibyte << " MiB -> " << whole / kMebibyte << " MiB";
+  EXPECT_LT(before + bound, kNumPictures * 100 * 1024) << "the bound says nothing";
+  RecordProperty("mib_per_rank", std::to_string((whole - std::min(before, whole)) / kMebibyte / kRanks));
 }
 
 TEST_F(ServerBoundsTest, AReaderThatIsStoppedGoesOnWhereItWasAndAKilledOneIsForgotten) {
