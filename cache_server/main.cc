@@ -18,6 +18,7 @@
 #include "cache_server/storage/folder_catalog.h"
 #include "core/base/allocator.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/base/stop_signal.h"
 #include "core/identity/canonical_spec.h"
 #include "core/order/epoch_reader.h"
@@ -43,8 +44,7 @@ class Teller {
       const Json line = {{"time", absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone())},
                          {"event", event},
                          {"text", text}};
-      // A path may be of any bytes.
-      std::fprintf(stream, "%s\n", line.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+      std::fprintf(stream, "%s\n", JsonText(line).c_str());
     } else {
       std::fprintf(stream, "afterimage-server: %s\n", text.c_str());
     }

@@ -20,6 +20,7 @@
 #include "client/rate_picture.h"
 #include "core/base/allocator.h"
 #include "core/base/byte_size.h"
+#include "core/base/json_text.h"
 #include "core/base/openmp.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
@@ -57,20 +58,19 @@ void PrintSummary(const PrecomputeOptions& options, const Digest256& set_id, con
                   const PipelineReport& report) {
   const double seconds = absl::ToDoubleSeconds(report.elapsed);
   if (options.json) {
-    std::cout << Json{{"event", "summary"},
-                      {"set", set_id.Hex()},
-                      {"manifest", manifest.digest().Hex()},
-                      {"records", report.records},
-                      {"failed", report.failed},
-                      {"units", report.units},
-                      {"bytes", report.bytes},
-                      {"seconds", seconds},
-                      {"teacher_busy_seconds", absl::ToDoubleSeconds(report.teacher_busy)},
-                      {"fallback_planes", report.fallback_planes},
-                      {"duplicates_equal", report.duplicates_equal},
-                      {"duplicates_different", report.duplicates_different},
-                      {"units_lost", report.units_lost}}
-                     .dump()
+    std::cout << JsonText({{"event", "summary"},
+                           {"set", set_id.Hex()},
+                           {"manifest", manifest.digest().Hex()},
+                           {"records", report.records},
+                           {"failed", report.failed},
+                           {"units", report.units},
+                           {"bytes", report.bytes},
+                           {"seconds", seconds},
+                           {"teacher_busy_seconds", absl::ToDoubleSeconds(report.teacher_busy)},
+                           {"fallback_planes", report.fallback_planes},
+                           {"duplicates_equal", report.duplicates_equal},
+                           {"duplicates_different", report.duplicates_different},
+                           {"units_lost", report.units_lost}})
               << std::endl;
     return;
   }
@@ -115,7 +115,7 @@ void PrintReport(const PrecomputeOptions& options, const CalibrationReport& repo
                  std::optional<Codec> taken) {
   // Who asked for the features, not for the report, gets a row per codec.
   const ReportRows rows = options.calibrate_only ? ReportRows::kLevels : ReportRows::kTotals;
-  std::cout << (options.json ? ToJson(report, taken).dump() + "\n" : ToText(report, taken, rows))
+  std::cout << (options.json ? JsonText(ToJson(report, taken)) + "\n" : ToText(report, taken, rows))
             << std::flush;
 }
 
@@ -134,7 +134,7 @@ absl::StatusOr<CodecDecision> MakeDecision(const PrecomputeOptions& options, Fea
   AFTERIMAGE_ASSIGN_OR_RETURN(decision.limits, ParseCodecLimits(options.max_rmse, options.max_bytes));
   if (!options.quiet) {
     decision.message = [json = options.json](const std::string& text) {
-      std::cerr << (json ? Json{{"event", "note"}, {"text", text}}.dump() : text) << std::endl;
+      std::cerr << (json ? JsonText({{"event", "note"}, {"text", text}}) : text) << std::endl;
     };
   }
   decision.report = [options](const CalibrationReport& report, Codec codec) {

@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "core/base/json_text.h"
 #include "proto/wire/grpc_status.h"
 
 namespace afterimage {
@@ -37,7 +38,7 @@ std::string CallLog::Format(const CallRecord& call, bool json) {
       line["bytes"] = call.bytes;
     }
     if (!call.status.ok()) line["error"] = ErrorText(call);
-    return line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    return JsonText(line);
   }
   std::string line = absl::StrFormat("%s %s %s %s from %s in %.1f ms", time, call.request_id, call.method,
                                      code, call.peer, milliseconds);

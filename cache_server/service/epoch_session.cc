@@ -122,10 +122,18 @@ absl::Status EpochSession::WriteFrames() {
   while (true) {
     const Content content = CollectMessage(message);
     if (content.records == 0) return *over_;
+    bool pays_itself = false;
+    {
+      // From here on the client may give it back.
+      std::lock_guard lock(mutex_);
+      unwritten_bytes_ -= content.cost;
+      pays_itself = credit_by_writing_;
+    }
     const absl::Time begin = absl::Now();
     if (!stream_->Write(message.Take())) return absl::CancelledError("the client has gone");
     metrics_->Waited(ServerMetrics::EpochWait::kSocket, absl::Now() - begin);
-    CountWritten(content);
+    counts_->Sent(content.records, content.bytes, content.bad);
+    if (pays_itself) ReturnCredit(content.cost);
   }
 }
 
@@ -206,20 +214,12 @@ void EpochSession::TellIdle(const StallTimes& idle, MessageBuilder& message) {
   message.AppendFields(rest);
 }
 
-void EpochSession::CountWritten(const Content& content) {
-  counts_->Sent(content.records, content.bytes, content.bad);
-  {
-    std::lock_guard lock(mutex_);
-    unwritten_bytes_ -= content.cost;
-    if (!credit_by_writing_) return;
-  }
-  ReturnCredit(content.cost);
-}
-
 void EpochSession::ReturnCredit(uint64_t bytes) {
   {
     std::lock_guard lock(mutex_);
-    outstanding_bytes_ -= std::min(bytes, outstanding_bytes_);
+    // What was not sent cannot be given back: else a client could have a whole epoch read into our memory.
+    bytes = std::min(bytes, outstanding_bytes_ - unwritten_bytes_);
+    outstanding_bytes_ -= bytes;
   }
   changed_.notify_all();
   frames_->ReturnCredit(bytes);

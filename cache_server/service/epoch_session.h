@@ -56,7 +56,6 @@ class EpochSession {
   std::optional<EpochFrame> TakeFrame(bool may_wait, StallTimes& idle);
   absl::Status CheckSize(const EpochFrame& frame) const;
   void TellIdle(const StallTimes& idle, MessageBuilder& message);
-  void CountWritten(const Content& content);
   void ReturnCredit(uint64_t bytes);
   // The last message; true if it was written.
   bool WriteEnd(const absl::Status& status);
@@ -80,7 +79,7 @@ class EpochSession {
   std::mutex mutex_;
   std::condition_variable changed_;
   uint64_t outstanding_bytes_ = 0;  // taken, credit not yet returned
-  uint64_t unwritten_bytes_ = 0;    // of these
+  uint64_t unwritten_bytes_ = 0;    // of these, not yet given to gRPC
   bool credit_by_writing_ = false;  // the client has half-closed
   bool listener_ended_ = false;
   bool stopped_ = false;

@@ -7,6 +7,7 @@
 #include "cache_server/storage/file_lock.h"
 #include "cache_server/storage/unit_marker.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/base/status_macros.h"
 
 namespace afterimage {
@@ -80,7 +81,7 @@ absl::StatusOr<ChoiceClaim> ChoiceFolder::Claim(const Digest256& request, const 
   }
   const std::string expires = absl::FormatTime(absl::RFC3339_full, now + lease_duration, absl::UTCTimeZone());
   AFTERIMAGE_RETURN_IF_ERROR(
-      WriteFileAtomically(path, DumpJson(Json{{"worker", worker}, {"expires", expires}})));
+      WriteFileAtomically(path, JsonText(Json{{"worker", worker}, {"expires", expires}})));
   claim.holder = worker;
   return claim;
 }

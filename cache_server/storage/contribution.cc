@@ -14,6 +14,7 @@
 #include "cache_server/storage/unit_marker.h"
 #include "cache_server/storage/xxh3_file_checksum.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/base/status_macros.h"
 #include "core/identity/canonical_spec.h"
 #include "rocksdb/sst_file_reader.h"
@@ -70,7 +71,7 @@ std::string Contribution::Serialize() const {
   }
   json["repaired"] = Json::array();
   for (const RecordKey& key : repaired) json["repaired"].push_back(HexEncode(AsBytes(RecordStoreKey(key))));
-  return DumpJson(json);
+  return JsonText(json);
 }
 
 absl::StatusOr<Contribution> Contribution::Load(const fs::path& folder) {

@@ -11,6 +11,7 @@
 #include "cache_server/storage/rocksdb_feature_store.h"
 #include "cache_server/storage/rocksdb_unit_publisher.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/base/status_macros.h"
 #include "core/identity/canonical_spec.h"
 
@@ -23,7 +24,7 @@ constexpr char kCacheName[] = "CACHE";
 constexpr char kFormatName[] = "afterimage cache";
 
 std::string CacheText() {
-  return absl::StrCat(DumpJson(Json{{"format", kFormatName}, {"version", kCacheFormatVersion}}), "\n");
+  return absl::StrCat(JsonText(Json{{"format", kFormatName}, {"version", kCacheFormatVersion}}), "\n");
 }
 
 absl::Status CheckCacheText(absl::string_view text, const fs::path& path) {

@@ -10,6 +10,7 @@
 #include "cache_server/storage/file_lock.h"
 #include "cache_server/storage/unit_marker.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/base/status_macros.h"
 #include "core/identity/canonical_spec.h"
 
@@ -36,7 +37,7 @@ std::string HostName() {
 }  // namespace
 
 std::string LeaseTable::Serialize(const Entry& entry) {
-  return DumpJson(Json{{"worker", entry.worker},
+  return JsonText(Json{{"worker", entry.worker},
                        {"token", entry.token},
                        {"expires", absl::FormatTime(absl::RFC3339_full, entry.expires, absl::UTCTimeZone())},
                        {"pid", getpid()},

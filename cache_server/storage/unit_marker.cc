@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/json_text.h"
 #include "core/base/status_macros.h"
 #include "core/identity/canonical_spec.h"
 
@@ -56,8 +57,6 @@ absl::StatusOr<UnitId> UnitFromJson(const Json& json) {
   return unit;
 }
 
-std::string DumpJson(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
-
 absl::StatusOr<Json> ParseJsonObject(absl::string_view text, absl::string_view what) {
   Json json = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return absl::DataLossError(absl::StrCat(what, " is not a JSON object"));
@@ -89,7 +88,7 @@ std::string UnitMarker::Serialize() const {
     json["failures"].push_back(
         {{"image", entry.key.image.Hex()}, {"view_seed", entry.key.view_seed}, {"reason", entry.reason}});
   }
-  return DumpJson(json);
+  return JsonText(json);
 }
 
 absl::StatusOr<UnitMarker> UnitMarker::Parse(absl::string_view text) {

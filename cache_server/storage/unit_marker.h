@@ -35,8 +35,6 @@ struct UnitMarker {
 Json UnitToJson(const UnitId& unit);
 absl::StatusOr<UnitId> UnitFromJson(const Json& json);
 
-// Text as UTF-8 JSON, whatever bytes a reason has.
-std::string DumpJson(const Json& json);
 // DataLoss unless the text is a JSON object.
 absl::StatusOr<Json> ParseJsonObject(absl::string_view text, absl::string_view what);
 

@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "client/cli/command.h"
 #include "client/rate_picture.h"
+#include "core/base/json_text.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
@@ -165,7 +166,7 @@ absl::Status RunCalibrate(const CalibrateFlags& flags) {
     if (codec.ok()) chosen = *codec;
     none = codec.status();
   }
-  std::cout << (flags.json ? ToJson(report, chosen).dump() + "\n" : ToText(report, chosen));
+  std::cout << (flags.json ? JsonText(ToJson(report, chosen)) + "\n" : ToText(report, chosen));
   return none;
 }
 

@@ -12,6 +12,7 @@
 #include "client/cli/command.h"
 #include "client/rate_picture.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
@@ -196,7 +197,7 @@ absl::Status RunCodecBench(const CodecBenchFlags& flags) {
     json["memcpy_bytes_per_second"] = copied;
     json["tensors"] = Json::array();
     for (const auto& [name, tensor] : activations.levels) json["tensors"].push_back(name);
-    std::cout << json.dump() << "\n";
+    std::cout << JsonText(json) << "\n";
     return absl::OkStatus();
   }
   for (size_t i = 0; i < activations.levels.size(); ++i) {

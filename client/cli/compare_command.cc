@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "client/cli/command.h"
 #include "core/analysis/cka.h"
+#include "core/base/json_text.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
@@ -170,7 +171,7 @@ void Print(const CompareFlags& flags, const Comparer& comparer) {
                      {"mean_cosine", error.MeanCosine()},
                      {"worst_token_cosine", error.worst_cosine}});
       }
-      std::cout << line.dump() << "\n";
+      std::cout << JsonText(line) << "\n";
     } else if (same_width) {
       std::cout << absl::StrFormat("%-7d %-7d %10.5f %10.4f %12.6f %13.6f %8.5f\n", pair.a, pair.b,
                                    error.Rmse(), error.largest, error.MeanCosine(), error.worst_cosine,

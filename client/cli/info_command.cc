@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/command.h"
+#include "core/base/json_text.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 
@@ -101,7 +102,9 @@ absl::Status PrintFailures(FeatureCatalog& catalog, const SetSummary& summary, c
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<FailureEntry> failures, catalog.ListFailures(summary.id, flags.limit));
   for (const FailureEntry& failure : failures) {
     if (flags.json) {
-      std::cout << Json{{"image", failure.key.image.Hex()}, {"view_seed", failure.key.view_seed}, {"reason", failure.reason}}.dump()
+      std::cout << JsonText({{"image", failure.key.image.Hex()},
+                             {"view_seed", failure.key.view_seed},
+                             {"reason", failure.reason}})
                 << "\n";
     } else {
       std::cout << failure.key.ToString() << "  " << failure.reason << "\n";
@@ -125,7 +128,7 @@ absl::Status RunInfo(const InfoFlags& flags) {
   if (flags.json) {
     Json all = Json::array();
     for (const SetSummary& set : sets) all.push_back(ToJson(set));
-    std::cout << all.dump(2) << "\n";
+    std::cout << JsonText(all, 2) << "\n";
     return absl::OkStatus();
   }
   std::cout << "cache      " << cache.address << ": " << sets.size() << (sets.size() == 1 ? " set\n" : " sets\n");

@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "client/cli/command.h"
 #include "client/flags/codec_check.h"
+#include "core/base/json_text.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
@@ -223,14 +224,13 @@ class Recoder {
 void PrintSummary(const RecodeFlags& flags, const Digest256& source, const Digest256& target,
                   const Report& report) {
   if (flags.json) {
-    std::cout << Json{{"event", "summary"},
-                      {"from", source.Hex()},
-                      {"set", target.Hex()},
-                      {"records", report.records},
-                      {"failed", report.failed},
-                      {"bytes", report.bytes},
-                      {"fallback_planes", report.fallback_planes}}
-                     .dump()
+    std::cout << JsonText({{"event", "summary"},
+                           {"from", source.Hex()},
+                           {"set", target.Hex()},
+                           {"records", report.records},
+                           {"failed", report.failed},
+                           {"bytes", report.bytes},
+                           {"fallback_planes", report.fallback_planes}})
               << "\n";
     return;
   }

@@ -15,6 +15,7 @@
 #include "client/flags/encoding_flag.h"
 #include "client/flags/hedge_flag.h"
 #include "core/base/allocator.h"
+#include "core/base/json_text.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
@@ -202,7 +203,7 @@ void PrintJson(const StreamBenchFlags& flags, const SelectedSet& selected, const
                              {"queue", report.server->queue_wait_seconds},
                              {"socket", report.server->socket_wait_seconds}};
   }
-  std::cout << json.dump() << "\n";
+  std::cout << JsonText(json) << "\n";
 }
 
 // The records at --positions of one epoch, a line each.
@@ -215,7 +216,7 @@ absl::Status ListPositions(const StreamBenchFlags& flags, EpochSource& source, E
   AFTERIMAGE_ASSIGN_OR_RETURN(const PositionRange range, ParsePositions(flags.positions));
   request.positions = {range};
   return ReadPositions(source, request, flags.verify, [&](const EpochFrame& frame) {
-    std::cout << (flags.json ? FrameJson(frame).dump() : FrameText(frame)) << "\n";
+    std::cout << (flags.json ? JsonText(FrameJson(frame)) : FrameText(frame)) << "\n";
   });
 }
 

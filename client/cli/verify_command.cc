@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/cli/command.h"
+#include "core/base/json_text.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
@@ -77,8 +78,13 @@ absl::Status RunVerify(const VerifyFlags& flags) {
   }
   progress.Finish();
   if (flags.json) {
-    std::cout << Json{{"event", "summary"}, {"ok", counts.ok}, {"failed", counts.failed}, {"missing", counts.missing},
-                      {"damaged", counts.damaged}, {"damage", damage}}.dump() << "\n";
+    std::cout << JsonText({{"event", "summary"},
+                           {"ok", counts.ok},
+                           {"failed", counts.failed},
+                           {"missing", counts.missing},
+                           {"damaged", counts.damaged},
+                           {"damage", damage}})
+              << "\n";
   } else {
     std::cout << absl::StrFormat("%d OK, %d failed pictures, %d missing, %d damaged\n", counts.ok, counts.failed, counts.missing,
                                  counts.damaged);

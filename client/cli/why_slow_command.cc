@@ -4,6 +4,7 @@
 
 #include "client/cli/command.h"
 #include "client/cli/why_slow.h"
+#include "core/base/json_text.h"
 #include "core/base/status_macros.h"
 
 namespace afterimage::cli {
@@ -43,7 +44,7 @@ absl::Status RunWhySlow(const WhySlowFlags& flags) {
   }
   AFTERIMAGE_ASSIGN_OR_RETURN(const RunStalls stalls, ReadRunStalls(flags.run, flags.range));
   if (flags.json) {
-    std::cout << ToJson(stalls).dump() << "\n";
+    std::cout << JsonText(ToJson(stalls)) << "\n";
     return absl::OkStatus();
   }
   std::cout << WhySlowText(stalls) << "\n";

@@ -71,11 +71,9 @@ double Mean(const std::vector<double>& values) {
 }
 
 struct Comparison {
-  size_t a = 0;
-  size_t b = 0;
-  double bar = 0;    // the ratio that is wanted
-  double scale = 1;  // of the ratio: bytes of a whole record / bytes of a part
-  const char* note = "";
+  size_t ours = 0;
+  size_t theirs = 0;
+  double bar = 0;  // the ratio that is wanted
 };
 
 // TLS with a key made for this run.
@@ -131,16 +129,10 @@ void Print(const std::vector<Side>& sides, const std::vector<Comparison>& compar
                 Mean(Select(side.server_cpu, counted)), Mean(Select(side.client_cpu, counted)));
   }
   for (const Comparison& compared : comparisons) {
-    std::vector<double> scaled = Select(sides[compared.a].rates, counted);
-    for (double& rate : scaled) rate *= compared.scale;
-    const PairedResult result = ComparePaired(scaled, Select(sides[compared.b].rates, counted));
-    std::printf("%s / %s%s: %.3f [%.3f, %.3f]", sides[compared.a].name.c_str(),
-                sides[compared.b].name.c_str(), compared.note, result.median_ratio, result.low, result.high);
-    if (compared.bar > 0) {
-      const bool met = result.high >= compared.bar && result.median_ratio >= compared.bar - 0.02;
-      std::printf(", wanted %.2f: %s", compared.bar, met ? "met" : "MISSED");
-    }
-    std::printf("\n");
+    const Side& ours = sides[compared.ours];
+    const Side& theirs = sides[compared.theirs];
+    PrintComparison(ours.name, theirs.name,
+                    ComparePaired(Select(ours.rates, counted), Select(theirs.rates, counted)), compared.bar);
   }
 }
 

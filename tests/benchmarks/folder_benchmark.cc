@@ -1,10 +1,11 @@
-// What the embedded store carries into a batch tensor, beside LMDB and the formats that trainers know, with the
-// same records in the same shuffled order; from the page cache, and from the disk.
+// What the embedded store carries into a batch tensor, beside LMDB and the formats that trainers know, with
+// the same records in the same shuffled order; from the page cache, and from the disk.
 //
 //   folder_benchmark FOLDER [--rounds 15] [--size 230] [--python PYTHON] [--brief]
 //
-// --brief: from the page cache alone. FOLDER takes 5 GB for each size (15 GB with PYTHON, one that has h5py, webdataset, mosaicml-streaming and
-// pylance) and is kept for the next run; it must lie on the disk that is to be measured.
+// --brief: from the page cache alone. FOLDER takes 5 GB for each size (15 GB with PYTHON, one that has h5py,
+// webdataset, mosaicml-streaming and pylance) and is kept for the next run; it must lie on the disk that is
+// to be measured.
 #include <fcntl.h>
 #include <lmdb.h>
 #include <sys/mman.h>
@@ -120,7 +121,8 @@ uint64_t ReadPlainRandom(const EndpointData& data, const std::vector<uint32_t>& 
     threads.emplace_back([&] {
       std::vector<char> buffer(data.block_bytes);
       for (uint64_t position = next++; position < order.size(); position = next++)
-        bytes += pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(order[position] * data.block_bytes));
+        bytes +=
+            pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(order[position] * data.block_bytes));
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -192,11 +194,9 @@ void MeasureAndPrint(std::vector<Reader> readers, const std::vector<Comparison>&
   for (const Comparison& compared : comparisons) {
     const Reader& ours = readers[compared.ours];
     const Reader& other = readers[compared.other];
-    const PairedResult result =
-        ComparePaired(Select(other.costs, counted).wall, Select(ours.costs, counted).wall);
-    const bool met = result.high >= compared.bar && result.median_ratio >= compared.bar - 0.02;
-    std::printf("%s / %s: %.2f [%.2f, %.2f], wanted %.2f: %s\n", ours.name.c_str(), other.name.c_str(),
-                result.median_ratio, result.low, result.high, compared.bar, met ? "met" : "MISSED");
+    PrintComparison(ours.name, other.name,
+                    ComparePaired(Select(other.costs, counted).wall, Select(ours.costs, counted).wall),
+                    compared.bar);
   }
   std::fflush(stdout);
 }

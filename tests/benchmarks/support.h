@@ -82,6 +82,19 @@ inline Side Select(const Side& side, const std::vector<size_t>& indices) {
   return {Select(side.wall, indices), Select(side.cpu, indices)};
 }
 
+// "ours / theirs: 0.70 [0.59, 0.75], wanted 0.95: MISSED". A bar is met when the interval reaches it and the
+// median is within 0.02 of it; 0: there is none.
+inline void PrintComparison(const std::string& ours, const std::string& theirs, const PairedResult& result,
+                            double bar) {
+  std::printf("%s / %s: %.3f [%.3f, %.3f]", ours.c_str(), theirs.c_str(), result.median_ratio, result.low,
+              result.high);
+  if (bar > 0) {
+    const bool met = result.high >= bar && result.median_ratio >= bar - 0.02;
+    std::printf(", wanted %.2f: %s", bar, met ? "met" : "MISSED");
+  }
+  std::printf("\n");
+}
+
 inline std::string LoadAverage() {
   std::string one, five, fifteen;
   std::ifstream("/proc/loadavg") >> one >> five >> fifteen;

@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/base/status_macros.h"
 #include "trainer/checkpoint/checkpoint_network.h"
 #include "trainer/checkpoint/same_config.h"
@@ -133,7 +134,7 @@ absl::Status LabelledState::WriteConfig() const {
   json["command"] = task_.command;
   json["recipe"] = options_.recipe;
   json["config"] = task_.config;
-  return WriteFileAtomically(options_.out + "/config.json", json.dump(2) + "\n");
+  return WriteFileAtomically(options_.out + "/config.json", JsonText(json, 2) + "\n");
 }
 
 absl::StatusOr<std::string> LabelledState::WriteNetwork(const std::string& name) const {
@@ -167,7 +168,7 @@ absl::Status LabelledState::WriteSummary(const LabelledSummary& summary, double 
   report["ranks"] = num_ranks_;
   report["device"] = options_.device;
   report["stopped"] = summary.stopped;
-  return WriteFileAtomically(options_.out + "/summary.json", report.dump(2) + "\n");
+  return WriteFileAtomically(options_.out + "/summary.json", JsonText(report, 2) + "\n");
 }
 
 }  // namespace afterimage::trainer

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/json_text.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
@@ -72,7 +73,7 @@ void PrintJson(const Options& options, const ClassificationResult& result,
       {"weights", options.weights}, {"images", options.images}, {"num_images", result.num_images},
       {"top1", result.top1()},      {"top5", result.top5()},    {"loss", result.loss},
       {"classes", classes}};
-  std::printf("%s\n", report.dump().c_str());
+  std::printf("%s\n", JsonText(report).c_str());
 }
 
 void PrintTable(const ClassificationResult& result, const std::vector<std::string>& class_names) {

@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "core/base/json_text.h"
 #include "core/base/stop_signal.h"
 #include "core/identity/canonical_spec.h"
 #include "trainer/cli/command.h"
@@ -21,7 +22,7 @@ void PrintJson(const KnnEvaluationOptions& options, const KnnEvaluation& result)
                        {"num_test", result.num_test},
                        {"width", result.width},
                        {"knn", accuracies}};
-  std::printf("%s\n", report.dump().c_str());
+  std::printf("%s\n", JsonText(report).c_str());
 }
 
 int Run(const KnnEvaluationOptions& options, bool json) {

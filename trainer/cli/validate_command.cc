@@ -2,6 +2,7 @@
 #include <memory>
 #include <string>
 
+#include "core/base/json_text.h"
 #include "core/base/stop_signal.h"
 #include "core/identity/canonical_spec.h"
 #include "trainer/cli/command.h"
@@ -19,7 +20,7 @@ void PrintJson(const ValidationOptions& options, const Validation& result) {
                        {"loss", result.loss},
                        {"num_samples", result.num_samples},
                        {"num_left_out", result.num_left_out}};
-  std::printf("%s\n", report.dump().c_str());
+  std::printf("%s\n", JsonText(report).c_str());
 }
 
 int Run(const ValidationOptions& options, bool json) {

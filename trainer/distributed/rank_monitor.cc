@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
+#include "core/base/json_text.h"
 #include "core/base/status_macros.h"
 #include "core/identity/canonical_spec.h"
 
@@ -73,7 +74,7 @@ std::string RankMonitor::MyBeat() {
     beat["error"] = error_;
     beat["of_peer"] = error_of_peer_;
   }
-  return beat.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return JsonText(beat);
 }
 
 absl::Status RankMonitor::Write(const std::string& beat) { return store_->Set(BeatKey(rank_), beat); }

@@ -2,12 +2,14 @@
 #include <grpcpp/client_context.h>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 
 #include "gmock/gmock.h"
 #include "proto/wire/convert.h"
 #include "tests/cache_server/service/raw_client.h"
 #include "tests/cache_server/service/served_cache.h"
+#include "tests/testing/observed_catalog.h"
 
 namespace afterimage {
 namespace {
@@ -54,6 +56,39 @@ TEST(StreamLimitsTest, AStalledReaderGetsNoMoreThanItsCredit) {
   EXPECT_EQ(response.frames(0).position(), num_frames);
   // Meanwhile the server had nothing to send, and says why.
   EXPECT_GE(response.idle().credit_us(), 1'000);
+  context.TryCancel();
+}
+
+// A client that gives back what it has not got buys nothing with it.
+TEST(StreamLimitsTest, CreditBeyondWhatWasSentIsWorthNothing) {
+  ServedCache filled;
+  EpochRequest epoch = filled.Fill(4096);
+  epoch.credit_bytes = 64 << 10;
+  testing::ObservedCatalog observed(&filled.catalog());
+  std::atomic<uint64_t> num_read = 0;
+  observed.observer().before_record = [&](const RecordKey&) {
+    ++num_read;
+    return absl::OkStatus();
+  };
+  EpochReader source(&observed, {});
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto server, CacheServer::Start(&observed, &source, {}));
+  grpc::ChannelArguments little;  // is taken from the server before it is read
+  little.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  little.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 64 << 10);
+  RawClient client(*server, little);
+  grpc::ClientContext context;
+  auto stream = client.epochs->ReadEpoch(&context);
+  v1::ReadEpochRequest first;
+  ToWire(epoch, first.mutable_request());
+  stream->Write(first);
+  v1::ReadEpochRequest credit;
+  credit.set_credit_bytes(uint64_t{1} << 63);
+  for (int i = 0; i < 200; ++i) {
+    EXPECT_TRUE(stream->Write(credit));
+    absl::SleepFor(absl::Milliseconds(2));
+  }
+  // What socket and HTTP/2 hold counts as sent.
+  EXPECT_LT(num_read, 4096 / 2);
   context.TryCancel();
 }
 
