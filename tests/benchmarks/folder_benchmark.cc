@@ -228,8 +228,8 @@ class Benchmark {
     const OpenedCache two = Require(OpenCache(data_.cache, {.reader_threads = 1}));
     const uint8_t* const map = MapFile(data_.block_file, data_.bytes());
     std::vector<Reader> readers;
-    readers.push_back({"folder, one reader thread", [&] { return ReadFolder(one); }});
-    readers.push_back({"folder, two reader threads", [&] { return ReadFolder(two); }});
+    readers.push_back({"folder, one thread", [&] { return ReadFolder(one); }});
+    readers.push_back({"folder, two threads", [&] { return ReadFolder(two); }});
     readers.push_back({"memcpy from a mapped file", [&] {
                          return CopyAll(order_, data_.block_bytes, tensor_,
                                         [&](uint64_t index) { return map + index * data_.block_bytes; });
@@ -248,6 +248,7 @@ class Benchmark {
                                    absl::StrCat(data_.block_bytes)}));
       LineProcess* const process = processes.back().get();
       comparisons.push_back({0, readers.size(), 3.0});
+      comparisons.push_back({1, readers.size(), 3.0});
       readers.push_back({name,
                          [process] {
                            uint64_t bytes = 0;
@@ -264,9 +265,9 @@ class Benchmark {
   }
 
   void Cold() {
-    const OpenedCache cache = Require(OpenCache(data_.cache, {.reader_threads = kColdThreads}));
+    const OpenedCache cache = Require(OpenCache(data_.cache, {.reader_threads = kColdThreads - 1}));
     std::vector<Reader> readers;
-    readers.push_back({"folder, eight reader threads", [&] { return ReadFolder(cache); }});
+    readers.push_back({"folder, eight threads", [&] { return ReadFolder(cache); }});
     readers.push_back({"plain file, random, eight threads", [&] { return ReadPlainRandom(data_, order_); }});
     readers.push_back({"plain file, front to back", [&] { return ReadPlainScan(data_); }});
     // Opened here: what is mapped does not leave the page cache.
