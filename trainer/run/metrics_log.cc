@@ -17,11 +17,13 @@ absl::StatusOr<std::unique_ptr<MetricsLog>> MetricsLog::Open(const std::string& 
     if (before.ok()) {
       for (const absl::string_view line : absl::StrSplit(*before, '\n', absl::SkipEmpty())) {
         const Json json = Json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
-        if (!json.is_object()) continue;
-        if (json.value("step", next_step) < next_step) {
+        // What is no line of ours goes with those that are written again.
+        if (!json.is_object() || !json.contains("step") || !json["step"].is_number_unsigned()) continue;
+        if (json["step"].get<uint64_t>() < next_step) {
           kept.append(line.data(), line.size()) += '\n';
-        } else if (json.contains("end_of_epoch") && json["end_of_epoch"].is_number_unsigned()) {
-          digests[json["end_of_epoch"].get<uint64_t>()] = json.value("running_digest", "");
+        } else if (json.contains("end_of_epoch") && json["end_of_epoch"].is_number_unsigned() &&
+                   json.contains("running_digest") && json["running_digest"].is_string()) {
+          digests[json["end_of_epoch"].get<uint64_t>()] = json["running_digest"].get<std::string>();
         }
       }
     }

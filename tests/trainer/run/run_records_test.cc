@@ -144,6 +144,19 @@ TEST_F(RunRecordsTest, AResumedRunThatComesToAnotherRunningDigestSaysSo) {
                           ::testing::Not(HasSubstr("epoch 1")), ::testing::Not(HasSubstr("epoch 3"))));
 }
 
+TEST_F(RunRecordsTest, ADamagedLogIsNoObstacleToGoingOn) {
+  AFTERIMAGE_ASSERT_OK(WriteFileAtomically((folder_ / "metrics.jsonl").string(),
+                                           "{\"step\":0,\"loss\":1}\n{\"step\":\"x\"}\n[1]\nno JSON\n"
+                                           "{\"step\":9,\"end_of_epoch\":0,\"running_digest\":7}\n"));
+  const auto records = Open(2);
+  records->EndOfEpoch(9, 0, "digest", 0.5);
+  ASSERT_THAT(records->Flush(), IsOk());
+  const auto log = ReadFile((folder_ / "metrics.jsonl").string());
+  ASSERT_THAT(log, IsOk());
+  EXPECT_THAT(*log,
+              AllOf(::testing::StartsWith("{\"step\":0,\"loss\":1}\n{\"step\":9,"), HasSubstr("\"digest\"")));
+}
+
 TEST_F(RunRecordsTest, PicturesComeBackAsTheyWereEncoded) {
   const auto records = Open(7);
   RgbImage image{2, 1, {255, 0, 0, 0, 0, 255}};
