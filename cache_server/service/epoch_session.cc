@@ -217,7 +217,7 @@ void EpochSession::TellIdle(const StallTimes& idle, MessageBuilder& message) {
 void EpochSession::ReturnCredit(uint64_t bytes) {
   {
     std::lock_guard lock(mutex_);
-    // What was not sent cannot be given back: else a client could have a whole epoch read into our memory.
+    // What was not sent cannot be given back.
     bytes = std::min(bytes, outstanding_bytes_ - unwritten_bytes_);
     outstanding_bytes_ -= bytes;
   }

@@ -59,7 +59,9 @@ TEST(StreamLimitsTest, AStalledReaderGetsNoMoreThanItsCredit) {
   context.TryCancel();
 }
 
-// A client that gives back what it has not got buys nothing with it.
+// A client that gives back what it has not got buys nothing with it: frames go to the socket as they are taken,
+// and EpochReader reads ahead of those that were taken, not of what is said to be paid. (A session that put
+// them into a queue read the whole set.)
 TEST(StreamLimitsTest, CreditBeyondWhatWasSentIsWorthNothing) {
   ServedCache filled;
   EpochRequest epoch = filled.Fill(4096);
