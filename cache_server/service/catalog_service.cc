@@ -242,6 +242,8 @@ grpc::Status CatalogService::DecideChoice(grpc::ServerContext* context,
       *context, "DecideChoice", request->replace() ? Access::kAdmin : Access::kWrite, [&]() -> absl::Status {
         AFTERIMAGE_ASSIGN_OR_RETURN(const Digest256 digest, DigestFromWire("request", request->request()));
         AFTERIMAGE_ASSIGN_OR_RETURN(const Digest256 set_id, DigestFromWire("set_id", request->set_id()));
+        const absl::Status exists = sets_->Get(set_id, OpenMode::kRead).status();
+        if (absl::IsNotFound(exists)) return exists;  // a damaged one exists
         AFTERIMAGE_ASSIGN_OR_RETURN(const Digest256 decided,
                                     catalog_->DecideChoice(digest, set_id, request->replace()));
         response->set_set_id(DigestToWire(decided));

@@ -5,12 +5,14 @@
 #include <mutex>
 
 #include "absl/status/statusor.h"
+#include "core/base/keyed_mutex.h"
 #include "core/feature/feature_catalog.h"
 
 namespace afterimage {
 
 // Opens each set once and keeps it open, as a contributor where it can: then this process takes in what
-// workers publish, and every reader of the catalog shares the session that sees it at once. Thread-safe.
+// workers publish, and every reader of the catalog shares the session that sees it at once. A set that opens
+// slowly keeps only those waiting who want it. Thread-safe.
 class OpenSets {
  public:
   // `catalog` must outlive this.
@@ -23,7 +25,11 @@ class OpenSets {
   void Forget(const Digest256& set_id);
 
  private:
+  // Null: not known, or not in this mode.
+  const OpenedSet* Find(const Digest256& set_id, OpenMode mode) const;  // with mutex_ held
+
   FeatureCatalog* const catalog_;
+  KeyedMutex<Digest256> opening_;  // taken before mutex_
   std::mutex mutex_;
   std::map<Digest256, OpenedSet> sets_;
 };

@@ -126,20 +126,28 @@ absl::StatusOr<SetDescription> FolderCatalog::ReadDescription(const Digest256& s
 
 absl::StatusOr<std::shared_ptr<SetSession>> FolderCatalog::Session(const Digest256& set_id, OpenMode mode) {
   AFTERIMAGE_ASSIGN_OR_RETURN(SetDescription description, ReadDescription(set_id));
-  std::lock_guard lock(mutex_);
-  std::shared_ptr<SetSession> session = contributors_[set_id].lock();
-  if (session == nullptr && mode == OpenMode::kRead) session = readers_[set_id].lock();
+  const KeyedMutex<Digest256>::Lock opening(opening_, set_id);
+  std::shared_ptr<SetSession> session;
+  FolderCatalogOptions options;
+  {
+    std::lock_guard lock(mutex_);
+    session = contributors_[set_id].lock();
+    if (session == nullptr && mode == OpenMode::kRead) session = readers_[set_id].lock();
+    options = options_;
+  }
   if (session != nullptr) {
     AFTERIMAGE_RETURN_IF_ERROR(session->Refresh());
     return session;
   }
   AFTERIMAGE_ASSIGN_OR_RETURN(session,
                               SetSession::Open(SetFolder(path_, set_id), std::move(description), mode,
-                                               {.quota_bytes = options_.quota_bytes,
-                                                .unit_memory_bytes = options_.unit_memory_bytes,
-                                                .poll_interval = options_.poll_interval,
-                                                .direct_reads = options_.direct_reads,
-                                                .clock = options_.clock}));
+                                               {.quota_bytes = options.quota_bytes,
+                                                .unit_memory_bytes = options.unit_memory_bytes,
+                                                .poll_interval = options.poll_interval,
+                                                .direct_reads = options.direct_reads,
+                                                .clock = options.clock}));
+  std::lock_guard lock(mutex_);
+  if (options_.quota_bytes != options.quota_bytes) session->budget().SetQuota(options_.quota_bytes);
   (mode == OpenMode::kRead ? readers_ : contributors_)[set_id] = session;
   return session;
 }

@@ -14,6 +14,7 @@
 #include "cache_server/storage/profile_folder.h"
 #include "cache_server/storage/set_inspection.h"
 #include "cache_server/storage/set_session.h"
+#include "core/base/keyed_mutex.h"
 #include "core/feature/feature_catalog.h"
 
 namespace afterimage {
@@ -101,7 +102,8 @@ class FolderCatalog : public FeatureCatalog {
  private:
   FolderCatalog(const std::filesystem::path& path, FolderCatalogOptions options);
   absl::StatusOr<SetDescription> ReadDescription(const Digest256& set_id) const;
-  // One session per set and mode in this process; readers share a contributor's.
+  // One session per set and mode in this process; readers share a contributor's. Its database is opened, or
+  // read anew, while other sets are free to be.
   absl::StatusOr<std::shared_ptr<SetSession>> Session(const Digest256& set_id, OpenMode mode);
   absl::Status ChangeNames(const std::function<absl::Status(std::map<std::string, Digest256>&)>& change);
 
@@ -109,6 +111,7 @@ class FolderCatalog : public FeatureCatalog {
   const std::shared_ptr<ManifestFolder> manifests_;
   ProfileFolder profiles_;
   const ChoiceFolder choices_;
+  KeyedMutex<Digest256> opening_;  // taken before mutex_
   std::mutex mutex_;
   FolderCatalogOptions options_;
   std::map<Digest256, std::weak_ptr<SetSession>> readers_;

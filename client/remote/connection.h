@@ -32,7 +32,8 @@ struct RemoteLimits {
 class Connection {
  public:
   struct Options {
-    // A call that is not answered by then is DeadlineExceeded.
+    // A call that is not answered by then is DeadlineExceeded; what it carries has time besides
+    // (kSlowestTransfer).
     absl::Duration call_timeout = absl::Seconds(60);
     // Idempotent calls are tried again for so long when the server cannot be reached; who wants to wait
     // longer asks again.

@@ -24,8 +24,13 @@ absl::Status RetryWhileUnavailable(const Connection& connection,
 }
 
 void PrepareShortCall(const Connection& connection, grpc::ClientContext& context) {
+  PrepareTransfer(connection, context, 0);
+}
+
+void PrepareTransfer(const Connection& connection, grpc::ClientContext& context, uint64_t bytes) {
   connection.Prepare(context);
-  context.set_deadline(absl::ToChronoTime(absl::Now() + connection.options().call_timeout));
+  const absl::Duration transfer = absl::Seconds(static_cast<double>(bytes) / kSlowestTransfer);
+  context.set_deadline(absl::ToChronoTime(absl::Now() + connection.options().call_timeout + transfer));
 }
 
 absl::Status StatusOfCall(const Connection& connection, const grpc::Status& status) {

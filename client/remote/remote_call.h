@@ -1,4 +1,4 @@
-// How every short call is made: with a deadline, and again when the server could not be reached.
+// How every call is made that has an end: with a deadline, and again when the server could not be reached.
 #pragma once
 
 #include <grpcpp/channel.h>
@@ -6,6 +6,7 @@
 #include <grpcpp/support/status.h>
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 
 #include "absl/status/status.h"
@@ -22,6 +23,9 @@ absl::Status RetryWhileUnavailable(const Connection& connection,
 
 // What a short call's context needs: its deadline, and Connection::Prepare.
 void PrepareShortCall(const Connection& connection, grpc::ClientContext& context);
+// The same of a call that carries up to `bytes`: it may take as long as they do at kSlowestTransfer, besides.
+void PrepareTransfer(const Connection& connection, grpc::ClientContext& context, uint64_t bytes);
+inline constexpr uint64_t kSlowestTransfer = 1 << 20;  // bytes a second
 
 // A unary call of a generated stub, e.g. CallUnary<v1::ListSetsResponse>(connection, *stub,
 // &v1::Catalog::Stub::ListSets, request).

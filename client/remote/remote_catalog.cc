@@ -29,7 +29,7 @@ absl::Status SendPieces(const Connection& connection, const std::string& content
   const WaitTeller::Wait wait = connection.WaitFor("an answer");
   return RetryWhileUnavailable(connection, [&] {
     grpc::ClientContext context;
-    PrepareShortCall(connection, context);
+    PrepareTransfer(connection, context, content.size());
     Response response;
     auto writer = start(&context, &response);
     for (size_t begin = 0; begin == 0 || begin < content.size(); begin += kPieceBytes) {
@@ -51,7 +51,7 @@ absl::StatusOr<std::string> JoinPieces(const Connection& connection, Start start
   AFTERIMAGE_RETURN_IF_ERROR(RetryWhileUnavailable(connection, [&] {
     content.clear();
     grpc::ClientContext context;
-    PrepareShortCall(connection, context);
+    PrepareTransfer(connection, context, connection.limits().max_transfer_bytes);
     auto reader = start(&context);
     for (v1::BytesPiece piece; reader->Read(&piece);) content += piece.content();
     return StatusOfCall(connection, reader->Finish());

@@ -172,6 +172,23 @@ TEST(RefusedRequestsTest, PublishingOutOfTurnIsRefused) {
   EXPECT_THAT(publish({header}), StatusIs(absl::StatusCode::kFailedPrecondition));
 }
 
+TEST(RefusedRequestsTest, ARequestIsNotDecidedForASetThatThereIsNot) {
+  ServedCache cache;
+  const EpochRequest epoch = cache.Fill(4);
+  RawClient client(cache);
+  const auto decide = [&](const Digest256& set) {
+    v1::DecideChoiceRequest request;
+    request.set_request(std::string(32, 'r'));
+    request.set_set_id(DigestToWire(set));
+    grpc::ClientContext context;
+    v1::DecideChoiceResponse response;
+    return StatusOf(client.catalog->DecideChoice(&context, request, &response));
+  };
+  const Digest256 nothing = testing::MakeSyntheticManifest(5).digest();
+  EXPECT_THAT(decide(nothing), StatusIs(absl::StatusCode::kNotFound, HasSubstr(nothing.Hex())));
+  EXPECT_THAT(decide(epoch.set_id), IsOk());
+}
+
 TEST(RefusedRequestsTest, NamesThatAreNoneOrStandForNothingAreRefused) {
   ServedCache cache;
   const EpochRequest epoch = cache.Fill(4);
