@@ -9,6 +9,7 @@
 #include "core/feature/feature_block.h"
 #include "core/feature/feature_block_layout.h"
 #include "core/feature/feature_block_values.h"
+#include "core/feature/half_rows.h"
 #include "core/feature/lossless16.h"
 #include "core/feature/packed_pixels.h"
 #include "core/feature/plane_reader.h"
@@ -240,14 +241,16 @@ absl::Status FeatureBlock::ReadLevelAs(Codec format, uint32_t level, std::span<c
     return absl::OkStatus();
   }
   std::vector<float> scratch(width_);
-  return ReadRows(level, rows, target.size() / element_bytes,
-                  [&](const block::PlaneReader& plane, size_t row, size_t i) -> absl::Status {
-                    const size_t bad = plane.ReadRowAs(type, row, scratch, target.data() + i * row_bytes);
-                    if (bad == width_) return absl::OkStatus();
-                    return absl::FailedPreconditionError(
-                        absl::StrCat("level ", level, ", row ", row, ", channel ", bad, ": ", scratch[bad],
-                                     " is beyond the range of ", CodecName(format)));
-                  });
+  const auto read_row = [&](const block::PlaneReader& plane, size_t row, size_t i) -> absl::Status {
+    const size_t bad = plane.ReadRowAs(type, row, scratch, target.data() + i * row_bytes);
+    if (bad == width_) return absl::OkStatus();
+    return absl::FailedPreconditionError(absl::StrCat("level ", level, ", row ", row, ", channel ", bad, ": ",
+                                                      scratch[bad], " is beyond the range of ",
+                                                      CodecName(format)));
+  };
+  absl::Status status = ReadRows(level, rows, target.size() / element_bytes, read_row);
+  FinishHalfRows();
+  return status;
 }
 
 absl::Status FeatureBlock::ReadLevelStatistics(uint32_t level, std::span<const uint16_t> rows,

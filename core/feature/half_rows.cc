@@ -43,13 +43,24 @@ __attribute__((target("avx2"))) inline __m256 EightValues(const I8xChannels& cha
   return _mm256_add_ps(scaled, _mm256_loadu_ps(channels.mean.data() + channel));
 }
 
+// Rows go past the caches where they are aligned: a batch is larger than these, and is read much later or by
+// a device. A cached store would first fetch the line that it overwrites.
+bool IsAligned(const uint8_t* target) { return reinterpret_cast<uintptr_t>(target) % sizeof(__m128i) == 0; }
+
+template <bool streams>
+void Store(__m128i values, uint8_t* target) {
+  auto* const place = reinterpret_cast<__m128i*>(target);
+  streams ? _mm_stream_si128(place, values) : _mm_storeu_si128(place, values);
+}
+
+template <bool streams>
 __attribute__((target("avx2,f16c"))) void ToHalvesWidely(const I8xChannels& channels, const int8_t* row,
                                                          uint8_t* target) {
   const size_t width = channels.mean.size();
   size_t channel = 0;
   for (; channel + 8 <= width; channel += 8) {
     const __m128i halves = _mm256_cvtps_ph(EightValues(channels, row, channel), _MM_FROUND_TO_NEAREST_INT);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(target + 2 * channel), halves);
+    Store<streams>(halves, target + 2 * channel);
   }
   ToHalves(channels, channel, row, target);
 }
@@ -62,6 +73,7 @@ __attribute__((target("avx2"))) inline __m256i EightBfloat16s(__m256 values) {
   return _mm256_srli_epi32(carried, 16);
 }
 
+template <bool streams>
 __attribute__((target("avx2"))) void ToBfloat16sWidely(const I8xChannels& channels, const int8_t* row,
                                                        uint8_t* target) {
   const size_t width = channels.mean.size();
@@ -71,7 +83,8 @@ __attribute__((target("avx2"))) void ToBfloat16sWidely(const I8xChannels& channe
     const __m256i upper = EightBfloat16s(EightValues(channels, row, channel + 8));
     // Packing goes by halves of registers: 0213 puts them in order.
     const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(lower, upper), 0b11'01'10'00);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(target + 2 * channel), packed);
+    Store<streams>(_mm256_castsi256_si128(packed), target + 2 * channel);
+    Store<streams>(_mm256_extracti128_si256(packed, 1), target + 2 * channel + sizeof(__m128i));
   }
   ToBfloat16s(channels, channel, row, target);
 }
@@ -92,16 +105,28 @@ bool HasWideHalfRows() { return HasWideI8x() && HasF16c(); }
 
 }  // namespace internal
 
+void FinishHalfRows() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
+
 void DecodeI8xRowToHalves(const I8xChannels& channels, const int8_t* row, uint8_t* target) {
 #if defined(__x86_64__)
-  if (internal::HasWideHalfRows()) return ToHalvesWidely(channels, row, target);
+  if (internal::HasWideHalfRows()) {
+    return IsAligned(target) ? ToHalvesWidely<true>(channels, row, target)
+                             : ToHalvesWidely<false>(channels, row, target);
+  }
 #endif
   ToHalves(channels, 0, row, target);
 }
 
 void DecodeI8xRowToBfloat16s(const I8xChannels& channels, const int8_t* row, uint8_t* target) {
 #if defined(__x86_64__)
-  if (internal::HasWideHalfRows()) return ToBfloat16sWidely(channels, row, target);
+  if (internal::HasWideHalfRows()) {
+    return IsAligned(target) ? ToBfloat16sWidely<true>(channels, row, target)
+                             : ToBfloat16sWidely<false>(channels, row, target);
+  }
 #endif
   ToBfloat16s(channels, 0, row, target);
 }

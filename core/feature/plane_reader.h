@@ -45,7 +45,8 @@ class PlaneReader {
   // Decoded into `width` floats.
   void ReadRow(size_t row, std::span<float> target) const;
   // The same as elements of `type`, which IsFloat. `scratch`: room for `width` floats. Returns the first channel
-  // whose value is beyond the type's range (what is written is unspecified then), or `width`.
+  // whose value is beyond the type's range (what is written is unspecified then), or `width`. FinishHalfRows
+  // (half_rows.h) has to follow the last of them.
   size_t ReadRowAs(ElementType type, size_t row, std::span<float> scratch, uint8_t* target) const;
   // Those of this row, with positions as if it were row `target_row`, appended.
   void AppendExceptions(size_t row, size_t target_row, std::vector<PlaneException>& target) const;

@@ -1,6 +1,8 @@
 #include "core/feature/half_rows.h"
 
+#include <algorithm>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "core/feature/bfloat16.h"
@@ -33,14 +35,26 @@ std::vector<uint16_t> Bfloat16s(const std::vector<float>& values) {
 }
 
 using Decode = void (*)(const I8xChannels& channels, const int8_t* row, uint8_t* target);
+// Into a place that is aligned for every register, and into one that is not.
 std::vector<uint16_t> Decoded(Decode decode, const I8xChannels& channels, const int8_t* row) {
-  std::vector<uint8_t> bytes(1 + 2 * channels.mean.size() + 1, 0xee);
-  decode(channels, row, bytes.data() + 1);  // at any alignment
-  EXPECT_EQ(bytes.front(), 0xee);
-  EXPECT_EQ(bytes.back(), 0xee);
-  std::vector<uint16_t> values(channels.mean.size());
-  std::memcpy(values.data(), bytes.data() + 1, 2 * values.size());
-  return values;
+  constexpr size_t kAlignment = 64;
+  const size_t row_bytes = 2 * channels.mean.size();
+  std::vector<uint8_t> bytes(2 * kAlignment + row_bytes + 2);
+  std::vector<uint16_t> values[2];
+  for (const size_t offset : {0, 1}) {
+    std::ranges::fill(bytes, 0xee);
+    void* aligned = bytes.data() + 1;
+    size_t room = bytes.size() - 1;
+    uint8_t* const target = static_cast<uint8_t*>(std::align(kAlignment, row_bytes, aligned, room)) + offset;
+    decode(channels, row, target);
+    FinishHalfRows();
+    EXPECT_EQ(target[-1], 0xee);
+    EXPECT_EQ(target[row_bytes], 0xee);
+    values[offset].resize(channels.mean.size());
+    std::memcpy(values[offset].data(), target, row_bytes);
+  }
+  EXPECT_EQ(values[0], values[1]);
+  return values[0];
 }
 
 TEST(HalfRowsTest, BothWaysHaveTheBitsOfARowOfFloatsThatIsRounded) {
