@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/copy_past_caches.h"
 #include "core/base/status_macros.h"
 #include "core/feature/ezq.h"
 #include "core/feature/feature_block.h"
@@ -237,7 +238,7 @@ absl::Status FeatureBlock::ReadLevelAs(Codec format, uint32_t level, std::span<c
     AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*section));
     if (section->type != static_cast<uint8_t>(type))
       return DecodeLossless16(bytes, target);  // the only coded planes of floats
-    std::memcpy(target.data(), bytes.data(), bytes.size());
+    CopyPastCaches(target.data(), bytes.data(), bytes.size());
     return absl::OkStatus();
   }
   std::vector<float> scratch(width_);
