@@ -1,9 +1,12 @@
 #include "core/feature/lossless16.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <random>
+#include <span>
 #include <vector>
 
+#include "core/base/copy_past_caches.h"
 #include "core/feature/bfloat16.h"
 #include "core/feature/entropy.h"
 #include "core/feature/half.h"
@@ -47,6 +50,25 @@ TEST(Lossless16Test, BothWaysAgree) {
     EXPECT_EQ(decoded, plane) << count;
     AFTERIMAGE_ASSERT_OK(DecodeLossless16(bytes, decoded));
     EXPECT_EQ(decoded, plane) << count;
+  }
+}
+
+// Those go past the caches, where they are aligned for it.
+TEST(Lossless16Test, LargePlanesComeToAnyPlace) {
+  std::mt19937 random(3);
+  for (const size_t count : {kPastCachesFromBytes / 2 - 1, kPastCachesFromBytes / 2, size_t{40'033}}) {
+    std::vector<uint8_t> plane(2 * count);
+    for (uint8_t& byte : plane) byte = static_cast<uint8_t>(random());
+    const std::vector<uint8_t> bytes = EncodeLossless16(plane);
+    for (const size_t offset : {0, 1, 2, 16, 30, 31}) {
+      constexpr size_t kMargin = 64;
+      std::vector<uint8_t> memory(plane.size() + 2 * kMargin, 0xee);
+      const std::span<uint8_t> target(memory.data() + kMargin / 2 + offset, plane.size());
+      AFTERIMAGE_ASSERT_OK(DecodeLossless16(bytes, target));
+      ASSERT_TRUE(std::ranges::equal(target, plane)) << count << " " << offset;
+      EXPECT_EQ(target.data()[-1], 0xee);
+      EXPECT_EQ(target.data()[target.size()], 0xee);
+    }
   }
 }
 
