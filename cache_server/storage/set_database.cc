@@ -140,7 +140,7 @@ absl::StatusOr<std::optional<PinnedBytes>> SetDatabase::Get(absl::string_view st
   if (!status.ok()) return FromRocksDb(status, folder_.database().string());
   value->database = shared_from_this();
   const ByteSpan bytes(reinterpret_cast<const uint8_t*>(value->slice.data()), value->slice.size());
-  return std::optional<PinnedBytes>(PinnedBytes{bytes, std::move(value)});
+  return std::optional<PinnedBytes>(PinnedBytes{bytes, std::move(value), /*verified=*/true});
 }
 
 absl::StatusOr<std::optional<uint32_t>> SetDatabase::HighestViewSeed() {

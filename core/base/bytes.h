@@ -25,6 +25,8 @@ inline ByteSpan AsBytes(const std::string& text) {
 struct PinnedBytes {
   ByteSpan bytes;
   std::shared_ptr<const void> owner;
+  // All of them have been compared with a checksum since they came from a disk or a network.
+  bool verified = false;
 
   static PinnedBytes FromString(std::string text) {
     auto held = std::make_shared<const std::string>(std::move(text));

@@ -63,6 +63,12 @@ absl::StatusOr<FeatureBlock> FeatureBlock::Parse(ByteSpan bytes, const FeaturePr
   return parsed;
 }
 
+absl::StatusOr<FeatureBlock> FeatureBlock::Parse(const PinnedBytes& bytes, const FeatureProfile* profile) {
+  absl::StatusOr<FeatureBlock> parsed = Parse(bytes.bytes, profile);
+  if (parsed.ok()) parsed->is_verified_ = bytes.verified;
+  return parsed;
+}
+
 absl::Status FeatureBlock::ParseHeader() {
   const uint8_t* const header = bytes_.data();
   const auto load = [header](size_t at) { return LoadLittleEndian<uint32_t>(header + at); };

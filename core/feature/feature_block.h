@@ -65,13 +65,16 @@ absl::StatusOr<Selection::Encoding> ParseEncoding(absl::string_view name);
 
 // A parsed block: offsets into bytes that the caller keeps alive. Magic, version, sizes and the header
 // checksum are verified by Parse before anything is allocated; each section's checksum each time that it is
-// read, or all by VerifyAll. Thread-safe for reading. Errors of damaged bytes are DataLoss without the
+// read, or all by VerifyAll, unless the bytes are verified already. Thread-safe for reading. Errors of damaged bytes are DataLoss without the
 // key: the caller that knows it adds it.
 class FeatureBlock {
  public:
   // FailedPrecondition: a newer format version (both told). DataLoss: anything else that does not fit.
   // `profile` must outlive the block. It is looked at when values are decoded that need it, and not before.
   static absl::StatusOr<FeatureBlock> Parse(ByteSpan bytes, const FeatureProfile* profile = nullptr);
+  // The same; of verified bytes no section's checksum is computed again.
+  static absl::StatusOr<FeatureBlock> Parse(const PinnedBytes& bytes,
+                                            const FeatureProfile* profile = nullptr);
 
   // True for the block of a picture that could not be decoded; then only failure_reason() means anything.
   bool is_failure() const { return is_failure_; }
@@ -163,6 +166,7 @@ class FeatureBlock {
   absl::Status CopyPixelRows(std::span<const uint16_t> rows, uint8_t* target) const;
 
   ByteSpan bytes_;
+  bool is_verified_ = false;
   bool is_failure_ = false;
   bool is_part_ = false;
   bool is_mask_order_ = false;
@@ -185,8 +189,8 @@ class FeatureBlock {
 // The part of a block that `selection` asks for, as a block of its own with checksums of its own and the
 // record digest of the original. Pixels of a part are raw. With Tokens::kMask, `mask` holds the patches
 // (in drawn order); its rows follow the class token in that order, and the mask is the block's only one.
-// Returns `block` itself, uncopied, when the selection is the whole. `bytes` must be what `block` was
-// parsed from. NotFound: a level that is not stored. DataLoss: a section that is read fails its checksum.
+// Returns `bytes`, uncopied, when the selection is the whole; these must be what `block` was parsed from. What
+// is cut out of verified bytes is verified. NotFound: a level that is not stored. DataLoss: a section that is read fails its checksum.
 // FailedPrecondition: pixels (unless the selection is the whole) or patches of the mask that are not
 // stored, a value beyond the range of the encoding; values that are coded with a profile are to be
 // transcoded, or the encoding needs one, and `block` has none or another. InvalidArgument: levels not

@@ -340,7 +340,9 @@ absl::StatusOr<PinnedBytes> SelectFromBlock(const FeatureBlock& block, const Pin
   }
   if (selection.tokens == Selection::Tokens::kMask) AFTERIMAGE_RETURN_IF_ERROR(selector.ResolveMask(mask));
   AFTERIMAGE_ASSIGN_OR_RETURN(std::string part, selector.Cut());
-  return PinnedBytes::FromString(std::move(part));
+  PinnedBytes cut = PinnedBytes::FromString(std::move(part));
+  cut.verified = bytes.verified;
+  return cut;
 }
 
 }  // namespace afterimage

@@ -77,7 +77,7 @@ RecordResult ResultFromStored(const SetDescription& description, const RecordKey
                               const MaskChoice& mask, const FeatureProfile* profile) {
   RecordResult result;
   if (!found) return result;
-  const absl::StatusOr<FeatureBlock> block = FeatureBlock::Parse(value.bytes, profile);
+  const absl::StatusOr<FeatureBlock> block = FeatureBlock::Parse(value, profile);
   if (!block.ok()) return Without(RecordState::kDamaged, key, block.status().message());
   if (block->is_failure()) {
     const absl::StatusOr<std::string> reason = block->failure_reason();

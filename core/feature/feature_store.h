@@ -50,7 +50,7 @@ class FeatureStore {
   virtual const FeatureProfile* profile() const = 0;
 
   // Reads `keys`, one result per key. Absent, damaged and failed records are states, never the end of the
-  // call. Header and every section that is returned are verified. InvalidArgument: a level that the set does
+  // call. What is returned is verified, section by section or as part of what the store read. InvalidArgument: a level that the set does
   // not have, or pixels of a set without; Unavailable: the store is out of reach.
   virtual absl::Status Read(std::span<const RecordKey> keys, const Selection& selection,
                             const MaskChoice& mask, const RecordSink& sink) = 0;

@@ -98,7 +98,7 @@ uint64_t ReadEpochInto(EpochSource& source, const EpochRequest& request, BatchTe
     const std::optional<EpochFrame> frame = Require(stream->Next());
     if (!frame.has_value()) return bytes;
     if (frame->state != RecordState::kOk) Require(absl::InternalError("a record is not OK: " + frame->reason));
-    const FeatureBlock block = Require(FeatureBlock::Parse(frame->block.bytes));
+    const FeatureBlock block = Require(FeatureBlock::Parse(frame->block));
     const uint64_t level_bytes = uint64_t{2} * block.num_tokens() * block.width();
     for (size_t i = 0; i < block.levels().size(); ++i) {
       uint8_t* target = tensor.Level(i, level_bytes) + sample % kBatch * level_bytes;

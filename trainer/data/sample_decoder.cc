@@ -29,7 +29,7 @@ std::span<T> RowOf(const at::Tensor& tensor, int64_t index) {
 
 absl::Status SampleDecoder::Decode(std::span<const EpochFrame> frames, TrainingBatch& batch) const {
   AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock block,
-                              FeatureBlock::Parse(frames.front().block.bytes, sets_.front().profile));
+                              FeatureBlock::Parse(frames.front().block, sets_.front().profile));
   AFTERIMAGE_ASSIGN_OR_RETURN(const std::vector<uint16_t> patches, block.Mask(0));
   const int64_t num_visible = batch.visible.size(1);
   const int64_t width = shape_.teachers.front().width;
@@ -53,7 +53,7 @@ absl::Status SampleDecoder::Decode(std::span<const EpochFrame> frames, TrainingB
   for (size_t i = 1; i < frames.size(); ++i) {
     const Set& set = sets_[i];
     AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureBlock further,
-                                FeatureBlock::Parse(frames[i].block.bytes, set.profile));
+                                FeatureBlock::Parse(frames[i].block, set.profile));
     if (further.view_digest() != block.view_digest()) {
       return absl::FailedPreconditionError(
           absl::StrCat("set ", set.set_id.Hex(), " saw another view: digest ",

@@ -143,6 +143,26 @@ TEST_F(FolderCatalogTest, ReopenKeepsIngestedUnitsAndVerifiesClean) {
 }
 
 // design.md section 5: what ingested files must look like.
+TEST_F(FolderCatalogTest, WhatIsReadIsVerifiedOnTheWay) {
+  const Manifest manifest = MakeSyntheticManifest(4);
+  {
+    const auto catalog = OpenCatalog();
+    AFTERIMAGE_ASSERT_OK(catalog->PutManifest(manifest));
+    AFTERIMAGE_ASSERT_OK(FillSet(OpenForWork(*catalog, description_), manifest.digest(), 1));
+  }
+  for (const bool direct_reads : {false, true}) {
+    const std::unique_ptr<FolderCatalog> catalog = OpenCatalog({.direct_reads = direct_reads});
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const OpenedSet read, catalog->OpenSet(id_, OpenMode::kRead));
+    for (const Selection& selection : {Selection{}, Selection{.pixels = false}}) {
+      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const PinnedBytes block,
+                                      ReadOne(*read.store, {manifest.keys()[0], 0}, selection));
+      EXPECT_TRUE(block.verified);
+      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock parsed, FeatureBlock::Parse(block.bytes));
+      AFTERIMAGE_EXPECT_OK(parsed.VerifyAll());
+    }
+  }
+}
+
 TEST_F(FolderCatalogTest, AfterAPrecomputeLevel0IsEmptyAndNothingWasCompacted) {
   const SetDescription description =
       MakeSyntheticDescription({.layout = {.num_shards = 64, .seeds_per_unit = 2}});

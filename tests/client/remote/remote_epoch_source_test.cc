@@ -85,6 +85,18 @@ TEST(RemoteEpochSourceTest, AWaitForASlowStoreIsTheDisksAndNoLongerThanItWas) {
   EXPECT_EQ(sum[StallPart::kCredit], absl::ZeroDuration());  // there was enough for all
 }
 
+// The server's store has verified them; the network has not.
+TEST(RemoteEpochSourceTest, WhatCameOverTheWireIsYetToBeVerified) {
+  ServedCache cache;
+  const EpochRequest request = cache.Fill(8);
+  ServedSource source(&cache.catalog(), {});
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const auto stream, source.Open(request));
+  std::vector<EpochFrame> frames;
+  AFTERIMAGE_ASSERT_OK(Drain(*stream, frames));
+  ASSERT_FALSE(frames.empty());
+  for (const EpochFrame& frame : frames) EXPECT_FALSE(frame.block.verified);
+}
+
 TEST(RemoteEpochSourceTest, AServerThatGoesAwayAndComesBackIsReadOnFromTheNextStep) {
   ServedCache cache;
   EpochRequest request = cache.Fill(256);
