@@ -28,18 +28,14 @@ std::vector<uint16_t> ChooseWideChannels(std::span<const float> sigma) {
     const double deviation = sigma[order[n]];
     squares[n] = squares[n + 1] + deviation * deviation;
   }
-  constexpr size_t kChannelsPerPair = 56, kFewestChannelsPerPair = 36;
-  // Of 16 levels for a normal distribution (Max, table I).
-  constexpr double kSquareError = 0.009497;
-  const double enough = kI4xRmseAim * kI4xRmseAim / kSquareError * static_cast<double>(sigma.size());
-  const size_t least = 2 * std::max<size_t>(1, sigma.size() / kChannelsPerPair);
-  const size_t most = 2 * (sigma.size() / kFewestChannelsPerPair);
-  size_t num_wide = std::min(least, sigma.size());
-  for (size_t n = num_wide; n <= most; n += 2) {
-    if (squares[n] > enough) continue;
-    num_wide = n;
-    break;
-  }
+  const auto stands_out = [&](size_t n) {  // the n-th channel, from those that are left with n
+    const double deviation = sigma[order[n - 1]];
+    return deviation * deviation * static_cast<double>(sigma.size() - n) > 2 * squares[n];
+  };
+  constexpr size_t kChannelsPerPair = 36;
+  const size_t most = 2 * (sigma.size() / kChannelsPerPair);
+  size_t num_wide = std::min<size_t>(2, sigma.size());
+  while (num_wide + 2 <= most && stands_out(num_wide + 2)) num_wide += 2;
   order.resize(num_wide);
   std::ranges::sort(order);
   return order;

@@ -19,14 +19,10 @@ inline constexpr double kI8xRmseAim = 0.0098;
 // down to kNarrowestI8xClip. The rounding error is clip / (127 sqrt(12)) of the root of the mean of sigma^2.
 float ChooseI8xClip(std::span<const float> sigma);
 
-// The RMSE of i4x that ChooseWideChannels aims at: 0.041 is promised where it can be had.
-inline constexpr double kI4xRmseAim = 0.0402;
-
 // The channels that i4x to i6x keep in whole bytes, ascending: those of the largest sigma (ties: the lower
-// number). They come in pairs, since two share a byte: one for every 56 channels; or more, up to one for
-// every 36, where that brings the error of the others, 0.0975 of the root of the mean of sigma^2, down to
-// kI4xRmseAim; at least one. Each channel takes half a byte more than a code. `sigma`: at most 65536
-// channels.
+// number). They come in pairs, since two share a byte: at least one pair, at most one for every 36 channels,
+// and only as long as both have more than twice the mean square deviation of all channels that are left. Each
+// takes half a byte more than a code. `sigma`: at most 65536 channels.
 std::vector<uint16_t> ChooseWideChannels(std::span<const float> sigma);
 
 }  // namespace afterimage

@@ -43,30 +43,35 @@ TEST(ProfileChoicesTest, TheClipIsSmallerWhereDeviationsHoldTheEnergy) {
 }
 
 TEST(ProfileChoicesTest, WideChannelsAreThoseOfTheLargestDeviation) {
-  std::vector<float> sigma(112, 1.0f);  // no number of them brings the error down: one pair of 56
+  std::vector<float> sigma(112, 1.0f);
+  EXPECT_THAT(ChooseWideChannels(sigma), ElementsAre(0, 1));  // of equal ones the first
   sigma[70] = 1.5f;
   sigma[3] = 2.0f;
-  sigma[111] = 1.25f;
-  EXPECT_THAT(ChooseWideChannels(sigma), ElementsAre(0, 3, 70, 111));  // of equal ones the first
+  EXPECT_THAT(ChooseWideChannels(sigma), ElementsAre(3, 70));
+  sigma[111] = 1.5f;
+  EXPECT_THAT(ChooseWideChannels(sigma), ElementsAre(3, 70)) << "the fourth does not stand out";
+  sigma[20] = 1.5f;
+  EXPECT_THAT(ChooseWideChannels(sigma), ElementsAre(3, 20, 70, 111));
   EXPECT_THAT(ChooseWideChannels(std::vector<float>{}), IsEmpty());
   EXPECT_THAT(ChooseWideChannels(std::vector<float>{0.5f}), ElementsAre(0));
   EXPECT_THAT(ChooseWideChannels(std::vector<float>{0.5f, 0}), ElementsAre(0, 1));
   EXPECT_THAT(ChooseWideChannels(std::vector<float>{1, 2, 3}), ElementsAre(1, 2));
-  EXPECT_EQ(ChooseWideChannels(std::vector<float>(65536, 1.0f)).size(), 2u * (65536 / 56));
 }
 
-// 768 channels whose others have an error of 0.0402 only from some number of wide ones on.
-TEST(ProfileChoicesTest, ThereAreAsManyWideChannelsAsTheErrorNeeds) {
-  const double enough = kI4xRmseAim / std::sqrt(0.009497);
-  const auto with_far = [&](size_t num_far, double rest) {
-    std::vector<float> sigma(768, static_cast<float>(rest));
-    for (size_t i = 0; i < num_far; ++i) sigma[i] = 3.0f;
+// Channels that stand out, among others that do not.
+TEST(ProfileChoicesTest, ThereAreAsManyWideChannelsAsStandOutInPairs) {
+  const auto with_far = [](size_t width, size_t num_far, float far) {
+    std::vector<float> sigma(width, 0.5f);
+    for (size_t i = 0; i < num_far; ++i) sigma[i] = far;
     return ChooseWideChannels(sigma).size();
   };
-  EXPECT_EQ(with_far(2, 0.3), 26u);              // the least: 13 pairs
-  EXPECT_EQ(with_far(33, enough - 0.001), 34u);  // without those 33 it is met
-  EXPECT_EQ(with_far(42, enough - 0.001), 42u);  // the most: 21 pairs
-  EXPECT_EQ(with_far(43, enough - 0.001), 26u);  // too many: the bytes would buy nothing that is promised
+  EXPECT_EQ(with_far(768, 7, 3.0f), 6u);
+  EXPECT_EQ(with_far(768, 33, 0.75f), 32u);
+  EXPECT_EQ(with_far(768, 33, 0.70f), 2u) << "less than the root of two";
+  EXPECT_EQ(with_far(768, 42, 3.0f), 42u) << "one pair of 36 channels";
+  EXPECT_EQ(with_far(768, 60, 3.0f), 42u);
+  EXPECT_EQ(with_far(1024, 56, 3.0f), 56u);
+  EXPECT_EQ(with_far(65536, 3640, 3.0f), 3640u);
 }
 
 }  // namespace
