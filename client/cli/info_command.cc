@@ -140,7 +140,7 @@ absl::Status RunInfo(const InfoFlags& flags) {
   AFTERIMAGE_ASSIGN_OR_RETURN(const OpenedCache cache, OpenCacheOf(flags));
   if (!flags.profile.empty()) {
     AFTERIMAGE_ASSIGN_OR_RETURN(const auto profile, ResolveProfile(*cache.catalog, flags.profile));
-    std::cout << (flags.json ? JsonText(ToJson(*profile), 2) + "\n" : ToText(*profile));
+    std::cout << (flags.json ? JsonText(ProfileJson(*profile), 2) + "\n" : ProfileText(*profile));
     return absl::OkStatus();
   }
   std::vector<SetSummary> sets;

@@ -38,7 +38,7 @@ Json ExpectedJson(const ProfileFigures& figures, Codec codec) {
   return rows;
 }
 
-std::string ToText(const FeatureProfile& profile) {
+std::string ProfileText(const FeatureProfile& profile) {
   const ProfileContent& content = profile.content();
   std::string text = absl::StrFormat(
       "profile    %s\n  feature  %s\n  from     %d records, %d tokens of %d levels x %d channels\n",
@@ -60,7 +60,7 @@ std::string ToText(const FeatureProfile& profile) {
   return text;
 }
 
-Json ToJson(const FeatureProfile& profile) {
+Json ProfileJson(const FeatureProfile& profile) {
   const ProfileContent& content = profile.content();
   Json levels = Json::array(), codecs = Json::object();
   for (const LevelProfile& level : content.levels) {

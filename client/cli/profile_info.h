@@ -15,7 +15,7 @@ std::string ExpectedText(const ProfileFigures& figures, Codec codec);
 Json ExpectedJson(const ProfileFigures& figures, Codec codec);
 
 // All of a profile but its means and deviations.
-std::string ToText(const FeatureProfile& profile);
-Json ToJson(const FeatureProfile& profile);
+std::string ProfileText(const FeatureProfile& profile);
+Json ProfileJson(const FeatureProfile& profile);
 
 }  // namespace afterimage::cli

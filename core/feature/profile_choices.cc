@@ -30,7 +30,7 @@ std::vector<uint16_t> ChooseWideChannels(std::span<const float> sigma) {
   }
   const auto stands_out = [&](size_t n) {  // the n-th channel, from those that are left with n
     const double deviation = sigma[order[n - 1]];
-    return deviation * deviation * static_cast<double>(sigma.size() - n) > 2 * squares[n];
+    return deviation * deviation * static_cast<double>(sigma.size() - n) > 2.5 * squares[n];
   };
   constexpr size_t kChannelsPerPair = 36;
   const size_t most = 2 * (sigma.size() / kChannelsPerPair);

@@ -21,8 +21,8 @@ float ChooseI8xClip(std::span<const float> sigma);
 
 // The channels that i4x to i6x keep in whole bytes, ascending: those of the largest sigma (ties: the lower
 // number). They come in pairs, since two share a byte: at least one pair, at most one for every 36 channels,
-// and only as long as both have more than twice the mean square deviation of all channels that are left. Each
-// takes half a byte more than a code. `sigma`: at most 65536 channels.
+// and only as long as both have more than 2.5 times the mean square deviation of all channels that are left.
+// Each takes half a byte more than a code. `sigma`: at most 65536 channels.
 std::vector<uint16_t> ChooseWideChannels(std::span<const float> sigma);
 
 }  // namespace afterimage

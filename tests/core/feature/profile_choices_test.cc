@@ -45,12 +45,12 @@ TEST(ProfileChoicesTest, TheClipIsSmallerWhereDeviationsHoldTheEnergy) {
 TEST(ProfileChoicesTest, WideChannelsAreThoseOfTheLargestDeviation) {
   std::vector<float> sigma(112, 1.0f);
   EXPECT_THAT(ChooseWideChannels(sigma), ElementsAre(0, 1));  // of equal ones the first
-  sigma[70] = 1.5f;
+  sigma[70] = 1.75f;
   sigma[3] = 2.0f;
   EXPECT_THAT(ChooseWideChannels(sigma), ElementsAre(3, 70));
-  sigma[111] = 1.5f;
+  sigma[111] = 1.75f;
   EXPECT_THAT(ChooseWideChannels(sigma), ElementsAre(3, 70)) << "the fourth does not stand out";
-  sigma[20] = 1.5f;
+  sigma[20] = 1.75f;
   EXPECT_THAT(ChooseWideChannels(sigma), ElementsAre(3, 20, 70, 111));
   EXPECT_THAT(ChooseWideChannels(std::vector<float>{}), IsEmpty());
   EXPECT_THAT(ChooseWideChannels(std::vector<float>{0.5f}), ElementsAre(0));
@@ -66,8 +66,8 @@ TEST(ProfileChoicesTest, ThereAreAsManyWideChannelsAsStandOutInPairs) {
     return ChooseWideChannels(sigma).size();
   };
   EXPECT_EQ(with_far(768, 7, 3.0f), 6u);
-  EXPECT_EQ(with_far(768, 33, 0.75f), 32u);
-  EXPECT_EQ(with_far(768, 33, 0.70f), 2u) << "less than the root of two";
+  EXPECT_EQ(with_far(768, 33, 0.85f), 32u);
+  EXPECT_EQ(with_far(768, 33, 0.75f), 2u) << "less than the root of 2.5";
   EXPECT_EQ(with_far(768, 42, 3.0f), 42u) << "one pair of 36 channels";
   EXPECT_EQ(with_far(768, 60, 3.0f), 42u);
   EXPECT_EQ(with_far(1024, 56, 3.0f), 56u);
