@@ -70,7 +70,8 @@ def main():
     with torch.no_grad():
         for pair in pairs:
             shown = [opened(path) for path in pair]
-            network.extract_features(torch.stack([view(photo, random) for _ in range(arguments.views) for photo in shown]))
+            views = [view(photo, random) for _ in range(arguments.views) for photo in shown]
+            network.extract_features(torch.stack(views))
     tensors = {name: numpy.ascontiguousarray(numpy.concatenate(parts)) for name, parts in maps.items()}
     for name, tensor in tensors.items():
         assert tensor.shape[1:] == (196, arguments.channels), (name, tensor.shape)
