@@ -195,7 +195,10 @@ absl::StatusOr<std::shared_ptr<const FeatureProfile>> CodecDecision::Calibrate(c
   set.codec = codec;
   set.profile_digest = {};
   if (!NeedsProfile(codec)) return std::shared_ptr<const FeatureProfile>();
-  if (!options_.plan_only) AFTERIMAGE_RETURN_IF_ERROR(catalog_->PutProfile(*report.profile));
+  if (!options_.plan_only) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureProfile kept, ProfileWithFigures(report));
+    AFTERIMAGE_RETURN_IF_ERROR(catalog_->PutProfile(kept));
+  }
   set.profile_digest = report.profile->digest();
   return report.profile;
 }

@@ -158,7 +158,8 @@ absl::Status CalibrateOnly(const PrecomputeOptions& options, FeatureCatalog& cat
   AFTERIMAGE_ASSIGN_OR_RETURN(const CalibrationReport report,
                               CalibrateOnImages(input, images, teacher, &progress));
   progress.Finish();
-  AFTERIMAGE_RETURN_IF_ERROR(catalog.PutProfile(*report.profile));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureProfile kept, ProfileWithFigures(report));
+  AFTERIMAGE_RETURN_IF_ERROR(catalog.PutProfile(kept));
   if (!options.png.empty()) AFTERIMAGE_RETURN_IF_ERROR(WriteRatePicture(report, options.png));
   if (!options.name.empty()) {
     AFTERIMAGE_RETURN_IF_ERROR(catalog.SetName(options.name, report.profile->digest(), false));

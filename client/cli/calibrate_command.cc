@@ -155,7 +155,8 @@ absl::Status RunCalibrate(const CalibrateFlags& flags) {
                              });
       }));
 
-  AFTERIMAGE_RETURN_IF_ERROR(catalog.PutProfile(*report.profile));
+  AFTERIMAGE_ASSIGN_OR_RETURN(const FeatureProfile kept, ProfileWithFigures(report));
+  AFTERIMAGE_RETURN_IF_ERROR(catalog.PutProfile(kept));
   if (!flags.name.empty())
     AFTERIMAGE_RETURN_IF_ERROR(catalog.SetName(flags.name, report.profile->digest(), false));
   if (!flags.png.empty()) AFTERIMAGE_RETURN_IF_ERROR(WriteRatePicture(report, flags.png));

@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/command.h"
+#include "client/cli/profile_info.h"
 #include "core/base/json_text.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
@@ -15,6 +16,7 @@ namespace {
 
 struct InfoFlags : SetFlags {
   bool failures = false;
+  std::string profile;
   bool json = false;
   size_t limit = 100;
 };
@@ -34,6 +36,14 @@ std::string ViewText(const ViewSpec& view) {
                          view.flip_probability.numerator, view.flip_probability.denominator);
 }
 
+// Of a set without a profile there is none, and no error.
+absl::StatusOr<std::shared_ptr<const FeatureProfile>> ProfileOf(FeatureCatalog& catalog,
+                                                                const SetSummary& summary) {
+  const Digest256& digest = summary.description.set.profile_digest;
+  if (digest.IsZero()) return std::shared_ptr<const FeatureProfile>();
+  return catalog.GetProfile(digest);
+}
+
 absl::Status PrintText(FeatureCatalog& catalog, const SetSummary& summary) {
   const SetSpec& set = summary.description.set;
   const TeacherGeometry& geometry = summary.description.feature.geometry;
@@ -50,6 +60,12 @@ absl::Status PrintText(FeatureCatalog& catalog, const SetSummary& summary) {
   std::cout << absl::StrFormat("  codec    %s%s, pixels %s\n", CodecName(set.codec),
                                !set.profile_digest.IsZero() ? ", profile " + set.profile_digest.Hex() : "",
                                PixelsName(set));
+  // A profile that cannot be read is told, and does not keep the rest from being shown.
+  if (const auto profile = ProfileOf(catalog, summary); !profile.ok()) {
+    std::cout << "  profile  cannot be read: " << profile.status().message() << "\n";
+  } else if (*profile != nullptr) {
+    std::cout << ExpectedText((*profile)->figures(), set.codec);
+  }
   for (const Digest256& digest : summary.manifests) {
     AFTERIMAGE_ASSIGN_OR_RETURN(const std::shared_ptr<const Manifest> manifest, catalog.GetManifest(digest));
     std::cout << absl::StrFormat("  data     %s: %d images%s\n", digest.Hex(), manifest->num_keys(),
@@ -81,7 +97,10 @@ absl::Status PrintText(FeatureCatalog& catalog, const SetSummary& summary) {
   return absl::OkStatus();
 }
 
-Json ToJson(const SetSummary& summary) {
+Json ToJson(FeatureCatalog& catalog, const SetSummary& summary) {
+  const auto profile = ProfileOf(catalog, summary);
+  const ProfileFigures figures =
+      profile.ok() && *profile != nullptr ? (*profile)->figures() : ProfileFigures();
   Json manifests = Json::array(), workers = Json::array();
   for (const Digest256& digest : summary.manifests) manifests.push_back(digest.Hex());
   for (const UnitMetadata& worker : summary.workers) workers.push_back(Json::parse(worker.Serialize()));
@@ -95,6 +114,8 @@ Json ToJson(const SetSummary& summary) {
               {"records", summary.num_records},
               {"failed", summary.num_failed},
               {"bytes", summary.stored_bytes},
+              {"expected", ExpectedJson(figures, summary.description.set.codec)},
+              {"expected_from_records", figures.num_records},
               {"workers", workers}};
 }
 
@@ -117,6 +138,11 @@ absl::Status PrintFailures(FeatureCatalog& catalog, const SetSummary& summary, c
 
 absl::Status RunInfo(const InfoFlags& flags) {
   AFTERIMAGE_ASSIGN_OR_RETURN(const OpenedCache cache, OpenCacheOf(flags));
+  if (!flags.profile.empty()) {
+    AFTERIMAGE_ASSIGN_OR_RETURN(const auto profile, ResolveProfile(*cache.catalog, flags.profile));
+    std::cout << (flags.json ? JsonText(ProfileJson(*profile), 2) + "\n" : ProfileText(*profile));
+    return absl::OkStatus();
+  }
   std::vector<SetSummary> sets;
   if (flags.set.empty() && !flags.failures) {
     AFTERIMAGE_ASSIGN_OR_RETURN(sets, cache.catalog->ListSets());
@@ -127,7 +153,7 @@ absl::Status RunInfo(const InfoFlags& flags) {
   if (flags.failures) return PrintFailures(*cache.catalog, sets.front(), flags);
   if (flags.json) {
     Json all = Json::array();
-    for (const SetSummary& set : sets) all.push_back(ToJson(set));
+    for (const SetSummary& set : sets) all.push_back(ToJson(*cache.catalog, set));
     std::cout << JsonText(all, 2) << "\n";
     return absl::OkStatus();
   }
@@ -143,6 +169,10 @@ void AddInfoCommand(CLI::App& app, Runner& run) {
   CLI::App* command = app.add_subcommand("info", "what a cache holds: sets, data sets, counts, bytes, failures");
   AddSetFlags(*command, *flags);
   command->add_flag("--failures", flags->failures, "list the pictures that could not be decoded");
+  command
+      ->add_option("--profile", flags->profile,
+                   "name or digest of a profile: what it chose, and what calibration measured")
+      ->excludes("--set", "--failures");
   command->add_option("--limit", flags->limit, "failures to list")->capture_default_str();
   command->add_flag("--json", flags->json, "JSON for machines");
   command->callback([flags, &run] { run = [flags] { return RunInfo(*flags); }; });

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -99,6 +100,24 @@ absl::StatusOr<Codec> ChooseCodec(const CalibrationReport& report, const CodecLi
       asked, CodecName(most_exact->codec()), WorstRmse(*most_exact),
       HumanBytes(static_cast<uint64_t>(report.BytesPerSeed(*most_exact))), CodecName(smallest->codec()),
       WorstRmse(*smallest), HumanBytes(static_cast<uint64_t>(report.BytesPerSeed(*smallest)))));
+}
+
+absl::StatusOr<FeatureProfile> ProfileWithFigures(const CalibrationReport& report) {
+  ProfileFigures figures;
+  for (const CodecMeter& meter : report.meters) {
+    figures.num_records = meter.num_records();
+    for (const auto& [level, error] : meter.levels()) {
+      figures.rows.push_back({.codec = meter.codec(),
+                              .level = level,
+                              .bytes_per_value = error.BytesPerValue(),
+                              .rmse = error.Rmse(),
+                              .largest_error = error.largest,
+                              .worst_cosine = error.worst_cosine});
+    }
+  }
+  std::ranges::sort(figures.rows, {},
+                    [](const CodecFigures& row) { return std::pair(row.codec, row.level); });
+  return report.profile->WithFigures(std::move(figures));
 }
 
 std::string ToText(const CalibrationReport& report, std::optional<Codec> chosen, ReportRows rows) {

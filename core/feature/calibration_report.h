@@ -52,6 +52,10 @@ double WorstRmse(const CodecMeter& meter);
 // what comes nearest.
 absl::StatusOr<Codec> ChooseCodec(const CalibrationReport& report, const CodecLimits& limits);
 
+// The report's profile with what was measured beside it: what to keep (FeatureCatalog::PutProfile). Of the
+// same digest. InvalidArgument: a figure that is no finite number.
+absl::StatusOr<FeatureProfile> ProfileWithFigures(const CalibrationReport& report);
+
 enum class ReportRows { kLevels, kTotals };  // with a row for each level, or one per codec only
 // A table: a row per codec and level, and the bytes of a view seed; `chosen` is marked.
 std::string ToText(const CalibrationReport& report, std::optional<Codec> chosen,

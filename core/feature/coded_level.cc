@@ -52,7 +52,7 @@ absl::StatusOr<CodedLevel> CodedLevel::Open(const FeatureBlock& block, uint32_t 
   coded.code_ = CodeOf(plane.type());
   coded.scale_ = ScaleOf(plane.type(), block.codec());
   if (coded.scale_ == RowScale::kEzq) coded.ezq_step_ = EzqStep1024(block.codec());
-  coded.row_bytes_ = block::RowElements(plane.type(), block.width()) * block::ElementBytes(plane.type());
+  coded.row_bytes_ = plane.row_bytes();
   coded.plane_ = std::make_unique<block::PlaneReader>(std::move(plane));
   return coded;
 }

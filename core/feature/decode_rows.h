@@ -48,8 +48,8 @@ static_assert(sizeof(CodedException) == 8);
 struct ScaleView {
   const float* magnitudes = nullptr;  // [64]: index i of b bits at (1 << (b - 1)) + i
   const float* mean = nullptr;        // [width]
-  const float* scale = nullptr;   // [kNumRowScales, width]; that of wide channels in the row of kPacked too
-  const uint8_t* wide = nullptr;  // [width]: 1 + the number of a packed row's wide channel, 0 for the others
+  const float* scale = nullptr;    // [kNumRowScales, width]; that of wide channels in the row of kPacked too
+  const uint32_t* wide = nullptr;  // [width]: 1 + the number of a packed row's wide channel, 0 for the others
 };
 
 // Arguments of a launch. All pointers are of the memory of whatever decodes.
@@ -81,8 +81,8 @@ AFTERIMAGE_HOST_DEVICE inline T LoadElement(const uint8_t* row, uint32_t index) 
 // What the mean and scale of the channel are applied to.
 AFTERIMAGE_HOST_DEVICE inline float PackedLevel(int bits, const ScaleView& scales, uint32_t width,
                                                 const uint8_t* row, uint32_t channel) {
-  if (const uint8_t wide = scales.wide[channel]; wide != 0)
-    return static_cast<float>(static_cast<int8_t>(row[PackedCodeBytes(bits, width) + wide - 1]));
+  if (const uint32_t wide = scales.wide[channel]; wide != 0)
+    return static_cast<float>(PackedWideAt(bits, width, row, channel, wide - 1));
   const uint32_t code = PackedCodeAt(bits, width, row, channel);
   const uint32_t size = 1u << (bits - 1);
   const uint32_t sign = code << (32 - bits) & 0x80000000u;

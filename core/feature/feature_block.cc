@@ -192,8 +192,10 @@ bool FeatureBlock::PlaneFits(const Section& section) const {
     return section.rows == 1 && section.columns > 0 && num_values <= most;
   }
   const bool fell_back = type == ElementType::kF16 && NeedsProfile(codec_);
+  // How many channels of packed rows are wide, the profile says: OpenPlane asks it.
   return (type == expected || fell_back) && section.rows == num_tokens_ &&
-         section.columns == block::RowElements(type, width_);
+         section.columns >= block::RowElements(type, width_, 0) &&
+         section.columns <= block::RowElements(type, width_, width_);
 }
 
 // Raw rows, or what they are packed into, which is smaller and of a size that a reader may allocate.

@@ -230,8 +230,9 @@ absl::StatusOr<std::string> EncodeFeatureBlock(const FeatureRecord& record, Code
     const ElementType type = encoded.empty() ? block::PlaneType(codec) : encoded[i].type;
     const bool whole = block::RowType(type) != type;
     writer.Declare(SectionKind::kPlane, record.levels[i].level, type, whole ? 1 : num_tokens,
-                   static_cast<uint32_t>(whole ? encoded[i].bytes.size()
-                                               : block::RowElements(type, record.levels[i].width)));
+                   static_cast<uint32_t>(whole                          ? encoded[i].bytes.size()
+                                         : block::PackedBits(type) != 0 ? encoded[i].bytes.size() / num_tokens
+                                                                        : record.levels[i].width));
   }
   for (const LevelFeatures& level : record.levels) {
     writer.Declare(SectionKind::kStatistics, level.level, ElementType::kF32, 2, num_tokens);

@@ -160,20 +160,27 @@ absl::StatusOr<block::PlaneReader> FeatureBlock::OpenPlane(uint32_t level, bool 
   AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan bytes, Verified(*section));
   if (type == ElementType::kEzq) return OpenEzqPlane(level, bytes, decodes);
   if (const ElementType row_type = block::RowType(type); row_type != type) {
-    if (!decodes) return block::PlaneReader(type, width_, bytes);
-    const size_t size = size_t{num_tokens_} * width_ * block::ElementBytes(row_type);  // PlaneFits bounds it
+    if (!decodes) return block::PlaneReader(type, width_, 0, bytes);
+    const size_t row_bytes = width_ * block::ElementBytes(row_type);
+    const size_t size = num_tokens_ * row_bytes;  // PlaneFits bounds it
     std::shared_ptr<uint8_t[]> plane(new uint8_t[size]);
     AFTERIMAGE_RETURN_IF_ERROR(DecodeLossless16(bytes, {plane.get(), size}));
-    return block::PlaneReader(row_type, width_, {plane.get(), size}, {}, {}, plane);
+    return block::PlaneReader(row_type, width_, row_bytes, {plane.get(), size}, {}, {}, plane);
   }
-  if (!block::HasExceptions(type)) return block::PlaneReader(type, width_, bytes);
+  const size_t row_bytes = section->columns * block::ElementBytes(type);
+  if (!block::HasExceptions(type)) return block::PlaneReader(type, width_, row_bytes, bytes);
   block::PlaneScales scales;
   if (decodes) {
     AFTERIMAGE_ASSIGN_OR_RETURN(const LevelCodes* const codes, CodesOf(level));
+    const int bits = block::PackedBits(type);
+    if (bits != 0 && row_bytes != codes->packed.RowBytes(bits)) {
+      return Damaged("level ", level, " has rows of ", row_bytes, " bytes, by its profile they have ",
+                     codes->packed.RowBytes(bits));
+    }
     scales = {&codes->i8x, &codes->packed};
   }
   AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan exceptions, ExceptionsOf(level));
-  return block::PlaneReader(type, width_, bytes, exceptions, scales);
+  return block::PlaneReader(type, width_, row_bytes, bytes, exceptions, scales);
 }
 
 absl::StatusOr<ByteSpan> FeatureBlock::ExceptionsOf(uint32_t level) const {
@@ -187,13 +194,13 @@ absl::StatusOr<ByteSpan> FeatureBlock::ExceptionsOf(uint32_t level) const {
 absl::StatusOr<block::PlaneReader> FeatureBlock::OpenEzqPlane(uint32_t level, ByteSpan bytes,
                                                               bool decodes) const {
   AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan exceptions, ExceptionsOf(level));
-  if (!decodes) return block::PlaneReader(ElementType::kEzq, width_, bytes, exceptions);
+  if (!decodes) return block::PlaneReader(ElementType::kEzq, width_, 0, bytes, exceptions);
   AFTERIMAGE_ASSIGN_OR_RETURN(const LevelCodes* const codes, CodesOf(level));
   const size_t count = size_t{num_tokens_} * width_;  // bounded by kMaxEzqValues
   std::shared_ptr<uint8_t[]> plane(new uint8_t[count]);
   const uint32_t grid = num_tokens_ == grid_ * grid_ + 1 && !is_mask_order_ ? grid_ : 0;
   AFTERIMAGE_RETURN_IF_ERROR(DecodeEzq(width_, grid, bytes, {plane.get(), count}));
-  return block::PlaneReader(ElementType::kI8, width_, {plane.get(), count}, exceptions,
+  return block::PlaneReader(ElementType::kI8, width_, width_, {plane.get(), count}, exceptions,
                             {&codes->ezq.Of(codec_), nullptr}, plane);
 }
 

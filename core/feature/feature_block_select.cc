@@ -50,6 +50,12 @@ class BlockSelector {
     std::vector<uint8_t> encoded;            // its rows, where they were coded anew with a profile
   };
 
+  // Of a plane that has rows.
+  size_t RowBytes(const Plane& plane) const {
+    if (!plane.encoded.empty()) return plane.encoded.size() / num_rows();
+    if (plane.type == plane.reader.type()) return plane.reader.row_bytes();
+    return block_.width_ * block::ElementBytes(plane.type);  // decoded to floats
+  }
   size_t SourceRow(size_t row) const { return of_mask() ? rows_[row] : row; }
   absl::Status OpenPlanes();
   // Codes the rows of `plane` for codec_, which needs a profile.
@@ -204,7 +210,7 @@ absl::StatusOr<std::string> BlockSelector::Cut() {
                      static_cast<uint32_t>(plane.reader.bytes().size()));
     } else {
       writer.Declare(SectionKind::kPlane, plane.level, plane.type, num_rows(),
-                     static_cast<uint32_t>(block::RowElements(plane.type, block_.width_)));
+                     static_cast<uint32_t>(RowBytes(plane) / block::ElementBytes(plane.type)));
     }
   }
   for (const uint32_t level : levels_)
@@ -250,7 +256,7 @@ absl::Status BlockSelector::CopyPlane(const Plane& plane, uint8_t* target) const
     std::memcpy(target, plane.reader.bytes().data(), plane.reader.bytes().size());
     return absl::OkStatus();
   }
-  const size_t row_bytes = block::RowElements(plane.type, block_.width_) * block::ElementBytes(plane.type);
+  const size_t row_bytes = RowBytes(plane);
   std::vector<float> values(plane.type == plane.reader.type() ? 0 : block_.width_);
   for (size_t i = 0; i < num_rows(); ++i, target += row_bytes) {
     if (values.empty()) {

@@ -153,9 +153,10 @@ bool EncodeRows(const I8xChannels& channels, std::span<const float> values, Code
 
 }  // namespace
 
-I8xChannels::I8xChannels(const std::vector<float>& means, const std::vector<float>& sigma) : mean(means) {
+I8xChannels::I8xChannels(const std::vector<float>& means, const std::vector<float>& sigma, float clip)
+    : mean(means) {
   for (const float deviation : sigma) {
-    step.push_back(std::clamp(deviation * 5.0f / 127.0f, kI8xSmallestStep, kI8xLargestStep));
+    step.push_back(std::clamp(deviation * clip / 127.0f, kI8xSmallestStep, kI8xLargestStep));
     inverse_step.push_back(1.0f / step.back());
   }
 }

@@ -4,7 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <numeric>
+#include <utility>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -145,12 +145,24 @@ inline __attribute__((always_inline)) void ValueOf(const PackedChannels& channel
   target[channel] = level * channels.scale[channel] + channels.mean[channel];
 }
 
-inline void DecodeWideChannels(const PackedChannels& channels, const uint8_t* columns, float* target) {
-  for (size_t i = 0; i < channels.wide.size(); ++i) {
-    const size_t channel = channels.wide[i];
-    target[channel] =
-        static_cast<float>(static_cast<int8_t>(columns[i])) * channels.wide_step[i] + channels.mean[channel];
+// `codes`: of the whole row, unpacked. `uppers`: the bytes behind them in the row.
+inline void DecodeWideChannels(const PackedChannels& channels, const uint8_t* codes, const uint8_t* uppers,
+                               float* target) {
+  const uint16_t* const wide = channels.wide.data();
+  const float* const mean = channels.mean.data();
+  const float* const step = channels.wide_step.data();
+  const auto decode = [&](size_t i, unsigned upper) {
+    const size_t channel = wide[i];
+    const int8_t q = static_cast<int8_t>((codes[channel] & 15u) | upper);
+    target[channel] = static_cast<float>(q) * step[i] + mean[channel];
+  };
+  const size_t count = channels.wide.size();
+  for (size_t i = 0; i + 2 <= count; i += 2) {
+    const unsigned both = uppers[i / 2];
+    decode(i, both << 4);
+    decode(i + 1, both & 0xf0u);
   }
+  if (count % 2 != 0) decode(count - 1, static_cast<unsigned>(uppers[count / 2]) << 4);
 }
 
 inline __attribute__((always_inline)) size_t CountExceptions(size_t width, const float* values,
@@ -165,16 +177,17 @@ inline __attribute__((always_inline)) void EncodeCodes(const PackedChannels& cha
   const size_t width = channels.width();
   uint8_t* const codes = Scratch(width).data();
   CodesOf(channels, bits, values, codes);
-  for (const uint16_t channel : channels.wide) codes[channel] = 0;
-  PackCodes(bits, width, codes, target);
   constexpr float kMost = 127.0f, kMagic = 0x1.8p23f;  // adding and taking kMagic away rounds, as in i8x.cc
-  uint8_t* const columns = target + PackedCodeBytes(bits, width);
+  uint8_t* const uppers = target + PackedCodeBytes(bits, width);
   for (size_t i = 0; i < channels.wide.size(); ++i) {
     const size_t channel = channels.wide[i];
     const float scaled = (values[channel] - channels.mean[channel]) * channels.wide_inverse_step[i];
     const float rounded = (std::clamp(scaled, -kMost, kMost) + kMagic) - kMagic;
-    columns[i] = static_cast<uint8_t>(static_cast<int8_t>(static_cast<int32_t>(rounded)));
+    const uint32_t q = static_cast<uint32_t>(static_cast<int32_t>(rounded)) & 0xff;
+    codes[channel] = q & 15;
+    uppers[i / 2] = static_cast<uint8_t>(i % 2 == 0 ? q >> 4 : uppers[i / 2] | (q & 0xf0));
   }
+  PackCodes(bits, width, codes, target);
 }
 
 }  // namespace
@@ -194,7 +207,7 @@ void DecodePackedRowPortably(const PackedChannels& channels, int bits, const uin
   UnpackCodes(bits, width, row, codes);
   const Table& table = TableOf(bits);
   for (size_t channel = 0; channel < width; ++channel) ValueOf(channels, table, bits, codes, channel, target);
-  DecodeWideChannels(channels, row + PackedCodeBytes(bits, width), target);
+  DecodeWideChannels(channels, codes, row + PackedCodeBytes(bits, width), target);
 }
 
 #if defined(__x86_64__)
@@ -279,7 +292,7 @@ void DecodePackedRowWidely(const PackedChannels& channels, int bits, const uint8
   decode(channels, table, codes, whole, target);
   for (size_t channel = whole; channel < width; ++channel)
     ValueOf(channels, table, bits, codes, channel, target);
-  DecodeWideChannels(channels, row + PackedCodeBytes(bits, width), target);
+  DecodeWideChannels(channels, codes, row + PackedCodeBytes(bits, width), target);
 }
 
 size_t EncodePackedRowWidely(const PackedChannels& channels, int bits, const float* values, uint8_t* target,
@@ -306,18 +319,13 @@ bool HasWidePacked() { return false; }
 
 }  // namespace internal
 
-PackedChannels::PackedChannels(const std::vector<float>& means, const std::vector<float>& sigma)
-    : mean(means) {
+PackedChannels::PackedChannels(const std::vector<float>& means, const std::vector<float>& sigma,
+                               std::vector<uint16_t> wide_channels)
+    : mean(means), wide(std::move(wide_channels)) {
   for (const float deviation : sigma) {
     scale.push_back(std::clamp(deviation, kSmallestScale, kLargestScale));
     inverse_scale.push_back(1.0f / scale.back());
   }
-  std::vector<uint16_t> order(sigma.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(order, [&](uint16_t a, uint16_t b) { return sigma[a] > sigma[b]; });
-  order.resize(std::min(kWideChannels, order.size()));
-  std::ranges::sort(order);
-  wide = std::move(order);
   for (const uint16_t channel : wide) {
     wide_step.push_back(std::clamp(sigma[channel] * 5.0f / 127.0f, kI8xSmallestStep, kLargestWideStep));
     wide_inverse_step.push_back(1.0f / wide_step.back());
@@ -329,9 +337,11 @@ std::span<const float> PackedMagnitudes(int bits) {
   return {table.magnitude, static_cast<size_t>(table.size)};
 }
 
-size_t PackedRowBytes(int bits, size_t width) {
-  return PackedCodeBytes(bits, width) + std::min(kWideChannels, width);
+size_t PackedRowBytes(int bits, size_t width, size_t num_wide) {
+  return PackedCodeBytes(bits, width) + (num_wide + 1) / 2;
 }
+
+size_t PackedChannels::RowBytes(int bits) const { return PackedRowBytes(bits, width(), wide.size()); }
 
 bool IsPackedException(float value, float decoded) {
   return !(std::abs(value - decoded) <= kPackedTolerance);
@@ -345,7 +355,7 @@ size_t EncodePackedRow(const PackedChannels& channels, int bits, const float* va
 
 CodedPlane EncodePackedPlane(const PackedChannels& channels, int bits, std::span<const float> values) {
   const size_t width = channels.width();
-  const size_t row_bytes = PackedRowBytes(bits, width);
+  const size_t row_bytes = channels.RowBytes(bits);
   std::vector<float> decoded(width);
   return EncodeWithExceptions(values, [&](std::span<const float> rows, CodedPlane& plane) {
     const size_t max_exceptions = rows.size() / kValuesPerException;

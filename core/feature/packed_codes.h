@@ -11,8 +11,7 @@
 
 namespace afterimage {
 
-// Of a row, the kWideChannels channels of the largest sigma (ties: the lower number; all, where there are no
-// more) have one int8 each, q held within -127..127:
+// Of a row, the channels that the profile lists as wide have one int8 each, q held within -127..127:
 //   value = q * step + mean,  step = sigma * 5 / 127, held within [kI8xSmallestStep, kLargestWideStep]
 // The others have a code of b = 4, 5 or 6 bits, the upper one the sign, the rest the index of a magnitude:
 //   value = (± magnitude) * scale + mean,  scale = sigma, held within [kSmallestScale, kLargestScale]
@@ -22,7 +21,6 @@ namespace afterimage {
 // A value that would come back with a larger error than kPackedTolerance is an exception, kept as it is. The
 // largest error is kPackedLargestError: that, plus a rounding to f16 where many exceptions led to one (1/16
 // below 256). Encoding what was decoded gives the same bytes.
-inline constexpr size_t kWideChannels = 16;
 inline constexpr float kSmallestScale = 0x1p-8f;
 inline constexpr float kLargestScale = 1.5f;
 inline constexpr float kLargestWideStep = 0.34375f;  // 11/32
@@ -34,22 +32,25 @@ struct PackedChannels {
   std::vector<float> mean;
   std::vector<float> scale;
   std::vector<float> inverse_scale;
-  std::vector<uint16_t> wide;  // channels, ascending
+  std::vector<uint16_t> wide;  // channels, strictly ascending
   std::vector<float> wide_step;
   std::vector<float> wide_inverse_step;
 
   PackedChannels() = default;
-  PackedChannels(const std::vector<float>& mean, const std::vector<float>& sigma);
+  // `wide`: as above, all of them channels.
+  PackedChannels(const std::vector<float>& mean, const std::vector<float>& sigma, std::vector<uint16_t> wide);
 
   size_t width() const { return mean.size(); }
+  size_t RowBytes(int bits) const;  // PackedRowBytes with its wide channels
 };
 
 // Bytes of a row. With H = ceil(width / 2): byte i < H has the low four bits of the code of channel i in its
 // lower half and those of channel i + H in its upper half. Then, with 5 bits, E = ceil(width / 8) bytes: bit
 // k of byte i is bit 4 of the code of channel k * E + i. With 6 bits, Q = ceil(width / 4) bytes: bits 2k and
-// 2k + 1 of byte i are bits 4 and 5 of the code of channel k * Q + i. Then the int8 of the wide channels,
-// whose codes are 0. Bits of channels that do not exist are 0.
-size_t PackedRowBytes(int bits, size_t width);
+// 2k + 1 of byte i are bits 4 and 5 of the code of channel k * Q + i. The code of a wide channel is the lower
+// half of its int8; the upper halves follow, byte i having that of wide channel number 2i in its lower half
+// and that of number 2i + 1 in its upper half. Bits of channels that do not exist are 0.
+size_t PackedRowBytes(int bits, size_t width, size_t num_wide);
 
 // The magnitudes of the codes with b bits, by index: 2^(b-1) of them.
 std::span<const float> PackedMagnitudes(int bits);

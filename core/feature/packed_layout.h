@@ -13,7 +13,7 @@ AFTERIMAGE_HOST_DEVICE inline constexpr size_t PackedExtraBytes(int bits, size_t
   return bits == 4 ? 0 : bits == 5 ? (width + 7) / 8 : (width + 3) / 4;
 }
 
-// Bytes of a row's codes: where the int8 of the wide channels begin.
+// Bytes of a row's codes: where the upper halves of the wide channels' int8 begin.
 AFTERIMAGE_HOST_DEVICE inline constexpr size_t PackedCodeBytes(int bits, size_t width) {
   return (width + 1) / 2 + PackedExtraBytes(bits, width);
 }
@@ -28,6 +28,14 @@ AFTERIMAGE_HOST_DEVICE inline uint32_t PackedCodeAt(int bits, uint32_t width, co
   const uint32_t step = static_cast<uint32_t>(bits - 4);
   const uint32_t extra = row[half + channel % columns] >> (channel / columns * step) & ((1u << step) - 1);
   return lower | extra << 4;
+}
+
+// The int8 of a wide channel, the one with this number among them.
+AFTERIMAGE_HOST_DEVICE inline int8_t PackedWideAt(int bits, uint32_t width, const uint8_t* row,
+                                                  uint32_t channel, uint32_t number) {
+  const uint32_t lower = PackedCodeAt(4, width, row, channel);
+  const uint32_t upper = row[PackedCodeBytes(bits, width) + number / 2] >> (number % 2 * 4) & 15u;
+  return static_cast<int8_t>(lower | upper << 4);
 }
 
 }  // namespace afterimage

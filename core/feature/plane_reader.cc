@@ -27,11 +27,6 @@ absl::Status PlaneReader::CheckExceptions(ByteSpan exceptions, uint64_t num_valu
   return absl::OkStatus();
 }
 
-ByteSpan PlaneReader::RowBytes(size_t row) const {
-  const size_t row_bytes = RowElements(type_, width_) * ElementBytes(type_);
-  return rows_.subspan(row * row_bytes, row_bytes);
-}
-
 void PlaneReader::ReadRow(size_t row, std::span<float> target) const {
   const ByteSpan source = RowBytes(row);
   if (IsFloat(type_)) return DecodeFloats(type_, source.data(), target);

@@ -11,6 +11,8 @@
 #include "core/feature/ezq.h"
 #include "core/feature/i8x.h"
 #include "core/feature/packed_codes.h"
+#include "core/feature/profile_choices.h"
+#include "core/feature/profile_figures.h"
 
 namespace afterimage {
 
@@ -21,11 +23,13 @@ inline constexpr float kLargestFeature = 256.0f;
 // count on it.
 inline constexpr float kLargestMean = 234.0f;
 
-// Mean and standard deviation of each channel of one level, over tokens.
+// Mean and standard deviation of each channel of one level, over tokens, and what was chosen from them.
 struct LevelProfile {
-  uint32_t level = 0;        // 1-based teacher level
-  std::vector<float> mean;   // of each channel; |mean| <= kLargestMean
-  std::vector<float> sigma;  // >= 0
+  uint32_t level = 0;               // 1-based teacher level
+  std::vector<float> mean = {};     // of each channel; |mean| <= kLargestMean
+  std::vector<float> sigma = {};    // >= 0
+  float i8x_clip = kWidestI8xClip;  // steps of i8x are sigma * clip / 127
+  std::vector<uint16_t> wide = {};  // channels that i4x to i6x keep in whole bytes, strictly ascending
 
   bool operator==(const LevelProfile&) const = default;
 };
@@ -51,9 +55,12 @@ struct ProfileContent {
 // Immutable, thread-safe.
 class FeatureProfile {
  public:
-  // InvalidArgument: no level, levels not ascending, sizes that differ, a number that is none or out of
-  // range.
+  // InvalidArgument: no level, levels or wide channels not ascending, sizes that differ, a number that is
+  // none or out of range.
   static absl::StatusOr<FeatureProfile> Create(ProfileContent content);
+  // The same profile, of the same digest, with what was measured beside it. InvalidArgument: CheckFigures,
+  // a level that is not the profile's.
+  absl::StatusOr<FeatureProfile> WithFigures(ProfileFigures figures) const;
 
   const Digest256& digest() const { return digest_; }
   const ProfileContent& content() const { return content_; }
@@ -63,9 +70,11 @@ class FeatureProfile {
   const LevelProfile* FindLevel(uint32_t level) const;
   // What the codecs make of it, computed once.
   const LevelCodes* FindCodes(uint32_t level) const;
+  // Empty where nobody kept any.
+  const ProfileFigures& figures() const { return figures_; }
 
-  // The bytes of profiles/<digest> (docs/profile_format.md). The digest is the SHA-256 of all but the last 32
-  // of them, which hold it.
+  // The bytes of profiles/<digest> (docs/profile_format.md): the content, the SHA-256 of it, which is the
+  // digest, and the figures.
   std::string Serialize() const;
   // FailedPrecondition: another format version (both told). DataLoss: anything else that does not fit.
   static absl::StatusOr<FeatureProfile> Parse(ByteSpan bytes);
@@ -73,6 +82,7 @@ class FeatureProfile {
  private:
   ProfileContent content_;
   std::vector<LevelCodes> codes_;  // parallel to content_.levels
+  ProfileFigures figures_;
   Digest256 digest_;
 };
 

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/feature/feature_block_values.h"
+#include "core/feature/profile_choices.h"
 
 namespace afterimage {
 namespace {
@@ -114,6 +115,8 @@ absl::StatusOr<FeatureProfile> ProfileBuilder::Finish() const {
       SetMoments(sums.sum[channel], sums.square_sum[channel], num_rows_, level.mean[channel],
                  level.sigma[channel]);
     }
+    level.i8x_clip = ChooseI8xClip(level.sigma);
+    level.wide = ChooseWideChannels(level.sigma);
   }
   return FeatureProfile::Create(std::move(content));
 }

@@ -12,10 +12,10 @@
 
 namespace afterimage {
 
-// Mean and deviation of each channel. Values are rounded to multiples of 2^-16 and summed as integers,
-// exactly: the profile is the same, bit for bit, in whatever order records are added and over however many
-// builders they are spread. Its own error is below 2^-17 for a mean and for a deviation. Memory: 24 bytes per
-// level and channel.
+// Mean and deviation of each channel, and what profile_choices.h makes of them. Values are rounded to
+// multiples of 2^-16 and summed as integers, exactly: the profile is the same, bit for bit, in whatever order
+// records are added and over however many builders they are spread. Its own error is below 2^-17 for a mean
+// and for a deviation. Memory: 24 bytes per level and channel.
 //
 // Not thread-safe: one builder per thread, merged in the end.
 class ProfileBuilder {

@@ -20,16 +20,19 @@ ScaleTables::ScaleTables(const LevelCodes& codes) : width_(static_cast<uint32_t>
   Append(codes.i8x.mean, floats);  // all codecs have the same
   Append(codes.i8x.step, floats);
   std::vector<float> packed = codes.packed.scale;
-  std::vector<uint8_t> wide(width_, 0);
+  std::vector<uint32_t> wide(width_, 0);
   for (size_t i = 0; i < codes.packed.wide.size(); ++i) {
     packed[codes.packed.wide[i]] = codes.packed.wide_step[i];
-    wide[codes.packed.wide[i]] = static_cast<uint8_t>(i + 1);
+    wide[codes.packed.wide[i]] = static_cast<uint32_t>(i + 1);
   }
   Append(packed, floats);
   Append(codes.ezq.own_steps(), floats);
-  const auto* const begin = reinterpret_cast<const uint8_t*>(floats.data());
-  bytes_.assign(begin, begin + floats.size() * sizeof(float));
-  bytes_.insert(bytes_.end(), wide.begin(), wide.end());
+  const auto append = [this](const auto& values) {
+    const auto* const begin = reinterpret_cast<const uint8_t*>(values.data());
+    bytes_.insert(bytes_.end(), begin, begin + values.size() * sizeof(values[0]));
+  };
+  append(floats);
+  append(wide);
 }
 
 ScaleView ScaleTables::View(const uint8_t* base) const {
@@ -38,7 +41,7 @@ ScaleView ScaleTables::View(const uint8_t* base) const {
   view.magnitudes = reinterpret_cast<const float*>(base);
   view.mean = view.magnitudes + kNumMagnitudes;
   view.scale = view.mean + width_;
-  view.wide = reinterpret_cast<const uint8_t*>(view.scale + kNumRowScales * width_);
+  view.wide = reinterpret_cast<const uint32_t*>(view.scale + kNumRowScales * width_);
   return view;
 }
 

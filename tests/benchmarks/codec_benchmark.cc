@@ -1,7 +1,7 @@
 // Sizes, errors and rates of the codecs beside memcpy of the same values as fp16: ViT-B/16, five levels, all
 // tokens, no pixels, on made-up activations (activations.h). One thread.
 //
-//   codec_benchmark [ROUNDS [CODEC]]                    15 rounds of every codec with a name by default
+//   codec_benchmark [ROUNDS [CODEC [CHANNELS]]]         15 rounds of every codec with a name by default
 //   codec_benchmark --write FILE.safetensors COUNT      as many images, for codec_anchors.py and codec-bench
 //   codec_benchmark --write-massive FILE.safetensors COUNT     with tokens far off, too
 #include <cstdio>
@@ -171,7 +171,8 @@ int main(int argc, char** argv) {
   }
   const int rounds = std::atoi(first.c_str());
   for (const int num_massive : {0, 5}) {
-    const benchmarks::ActivationMaker maker({.num_massive = num_massive}, kSeed);
+    const uint32_t width = argc > 3 ? static_cast<uint32_t>(std::atoi(argv[3])) : 768;
+    const benchmarks::ActivationMaker maker({.width = width, .num_massive = num_massive}, kSeed);
     FeatureRecord record = maker.Make(0);
     ProfileBuilder builder(Sha256({}), {8, 9, 10, 11, 12}, record.levels.front().width);
     std::vector<FeatureRecord> records;

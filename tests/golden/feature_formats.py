@@ -102,12 +102,26 @@ labels += struct.pack("<I", 3) + b"cat" + struct.pack("<I", 4) + b"b\xc3\xa4r"
 show("kLabelDigest", sha256(labels))
 show("kLabelBytes", labels + bytes.fromhex(sha256(labels)))
 
-# A profile of two levels and three channels.
-profile = b"AFTIPROF" + struct.pack("<IIII", 1, 2, 3, 0) + bytes(range(32)) + struct.pack("<QQ", 3, 15)
-for level in (3, 4):
-    profile += struct.pack("<I3f3f", level, -0.5, 0.25 * level, 2, 1, 0, 0.375)
+
+def profile_of(width, levels):
+    """levels: (number, clip of i8x, means, deviations, wide channels)."""
+    data = b"AFTIPROF" + struct.pack("<IIII", 2, len(levels), width, 0) + bytes(range(32)) + struct.pack("<QQ", 3, 15)
+    for level, clip, mean, sigma, wide in levels:
+        data += struct.pack("<IfI", level, clip, len(wide)) + numpy.array(mean, "<f4").tobytes()
+        data += numpy.array(sigma, "<f4").tobytes() + numpy.array(wide, "<u2").tobytes()
+    return data
+
+
+# A profile of two levels and three channels, and with what was measured.
+profile = profile_of(3, [(level, 1.5 + level, [-0.5, 0.25 * level, 2], [1, 0, 0.375], wide)
+                         for level, wide in ((3, [0, 2]), (4, [1]))])
 show("kProfileDigest", sha256(profile))
 show("kProfileBytes", profile + bytes.fromhex(sha256(profile)))
+figures = b"AFTIFIGS" + struct.pack("<IIQ", 3, 0, 32)
+figures += struct.pack("<B3xI4d", 4, 3, 1.0039, 0.0058, 0.086, 0.9999)
+figures += struct.pack("<B3xI4d", 4, 4, 1.0, 0.0098, 0.05, 0.99995)
+figures += struct.pack("<B3xI4d", 128 + 33, 4, 0.557, 0.0195, 0.25, -0.5)
+show("kProfileFigures", figures + struct.pack("<Q", xxhash.xxh3_64_intdigest(figures)))
 
 # A record of all tokens: 2 x 2 patches of 2 x 2 pixels, level 3 of width 3.
 tokens, width = 5, 3
@@ -148,31 +162,31 @@ show("kBlockPart", data)
 data, _ = block(1, 1, 2, geometry, 0x0123456789abcdef, 4, 2, 4, 2, width, rows_of([0, 1, 3, 4], [[3, 0], [2, 3]]))
 show("kBlockVisible", data)
 
-# Codec i8x. Level 3: one value of 60 is an exception, a channel without deviation, one with a wide one. Level 4: too many
-# exceptions, so f16.
+# Codec i8x. Level 3: one value of 60 is an exception, a channel without deviation, one with a wide one, a narrower clip.
+# Level 4: too many exceptions, so f16.
 f4 = numpy.float32
 channel = numpy.arange(12)
 mean = {3: (channel * 0.25 - 1).astype(f4), 4: numpy.zeros(12, f4)}
 sigma = {3: (channel * 0.125 + 0.125).astype(f4), 4: numpy.full(12, 0.0078125, f4)}
 sigma[3][0], sigma[3][11] = 0, 8
-profile = b"AFTIPROF" + struct.pack("<IIII", 1, 2, 12, 0) + bytes(range(32)) + struct.pack("<QQ", 3, 15)
-profile += b"".join(struct.pack("<I", level) + mean[level].tobytes() + sigma[level].tobytes() for level in (3, 4))
-profile_digest = hashlib.sha256(profile).digest()
+clip = {3: 4.375, 4: 5}
+profile_digest = hashlib.sha256(profile_of(12, [(level, clip[level], mean[level], sigma[level], [])
+                                                for level in (3, 4)])).digest()
 offsets = (numpy.arange(60).reshape(5, 12) % 7 - 3) * numpy.where(channel == 0, 0.0078125, 0.25)
 values = {3: mean[3] + offsets.astype(f4), 4: offsets.astype(f4)}
 values[3][4, 5] = 30.5
 
 
-def i8x(values, mean, sigma):
-    step = numpy.clip(sigma * f4(5) / f4(127), f4(2**-10), f4(11 / 64))
+def i8x(values, mean, sigma, clip):
+    step = numpy.clip(sigma * f4(clip) / f4(127), f4(2**-10), f4(11 / 64))
     scaled = (values - mean) * (f4(1) / step)
     fits = numpy.abs(scaled) < 127.5
     exceptions = numpy.array([[(p, values.flat[p]) for p in numpy.flatnonzero(~fits)]], DTYPE[EXCEPTION])
     return numpy.rint(numpy.where(fits, scaled, 0)).astype("i1"), exceptions
 
 
-rows, exceptions = i8x(values[3], mean[3], sigma[3])
-assert exceptions.shape[1] == 1 and i8x(values[4], mean[4], sigma[4])[1].shape[1] > 1
+rows, exceptions = i8x(values[3], mean[3], sigma[3], clip[3])
+assert exceptions.shape[1] == 1 and i8x(values[4], mean[4], sigma[4], clip[4])[1].shape[1] > 1
 data, i8x_digest = block(1, 1, 4, geometry, 0x0123456789abcdef, 4, 2, 5, 0, 12, [
     (IMPORTANCE, 0, F32, importance), (PLANE, 3, I8, rows), (PLANE, 4, F16, values[4]), (STATISTICS, 3, F32, statistics),
     (STATISTICS, 4, F32, statistics), (PIXELS, 0, U8, pixels), (EXCEPTIONS, 3, EXCEPTION, exceptions)],
@@ -187,7 +201,7 @@ part, _ = block(1, 1 | 2 | 4, 4, geometry, 0x0123456789abcdef, 4, 2, 3, 1, 12, [
     (EXCEPTIONS, 3, EXCEPTION, exceptions)], original=i8x_digest, profile=profile_digest)
 show("kBlockI8xPart", part)
 
-# Codecs i6x, i5x and i4x: 24 channels, of which the 16 widest have bytes of their own; one exception.
+# Codecs i6x, i5x and i4x: 24 channels, of which seven are kept in whole bytes; one exception.
 MAGNITUDES = {
     4: [526, 1589, 2690, 3860, 5146, 6628, 8475, 11193],
     5: [270, 811, 1357, 1912, 2478, 3060, 3664, 4296, 4964, 5678, 6456, 7321, 8310, 9493, 11023, 13356],
@@ -197,11 +211,11 @@ channel = numpy.arange(24)
 packed_mean, packed_sigma = ((channel % 5) * 0.25 - 0.5).astype(f4), ((channel * 7 % 24 + 1) / 32).astype(f4)
 packed_values = packed_mean + ((numpy.arange(120) * 37 % 101 - 50) / 16).reshape(5, 24).astype(f4) * packed_sigma
 packed_values[4, 5] = 30.5
-packed_profile = b"AFTIPROF" + struct.pack("<IIII", 1, 1, 24, 0) + bytes(range(32)) + struct.pack("<QQI", 3, 15, 3)
-packed_profile_digest = hashlib.sha256(packed_profile + packed_mean.tobytes() + packed_sigma.tobytes()).digest()
+packed_wide = [1, 4, 5, 8, 11, 13, 20]
+packed_profile_digest = hashlib.sha256(profile_of(24, [(3, 4.5, packed_mean, packed_sigma, packed_wide)])).digest()
 
 
-def packed(bits, values, mean, sigma):
+def packed(bits, values, mean, sigma, wide):
     width = values.shape[1]
     scale = numpy.clip(sigma, f4(2**-8), f4(1.5))
     scaled = (values - mean) * (f4(1) / scale)
@@ -209,10 +223,9 @@ def packed(bits, values, mean, sigma):
     index = (numpy.abs(scaled)[..., None] >= (levels[:-1] + levels[1:]) / f4(2)).sum(-1)
     decoded = numpy.where(scaled < 0, -levels[index], levels[index]).astype(f4) * scale + mean
     codes = index + numpy.where(scaled < 0, 1 << (bits - 1), 0)
-    wide = numpy.sort(numpy.argsort(-sigma, kind="stable")[:16])
     step = numpy.clip(sigma * f4(5) / f4(127), f4(2**-10), f4(11 / 32))[wide]
     q = numpy.rint(numpy.clip((values - mean)[:, wide] * (f4(1) / step), -127, 127)).astype("i1")
-    codes[:, wide] = 0
+    codes[:, wide] = q & 15
     decoded[:, wide] = q.astype(f4) * step + mean[wide]
     half = (width + 1) // 2
     low = numpy.zeros((len(values), 2 * half), "u1")
@@ -224,13 +237,16 @@ def packed(bits, values, mean, sigma):
         upper = numpy.zeros((len(values), planes * columns), "u1")
         upper[:, :width] = codes >> 4
         rows.append(sum(upper[:, k * columns:(k + 1) * columns] << (k * step_bits) for k in range(planes)).astype("u1"))
+    upper = numpy.zeros((len(values), 2 * -(-len(wide) // 2)), "u1")
+    upper[:, :len(wide)] = q.view("u1") >> 4
+    rows.append(upper[:, ::2] | upper[:, 1::2] << 4)
     at = numpy.flatnonzero(numpy.abs(values - decoded) > 7 / 16)
     exceptions = numpy.array([[(p, values.flat[p]) for p in at]], DTYPE[EXCEPTION])
-    return numpy.hstack(rows + [q.view("u1")]), exceptions
+    return numpy.hstack(rows), exceptions
 
 
 for bits, codec, element in ((6, 5, PACKED6), (5, 6, PACKED5), (4, 7, PACKED4)):
-    rows, exceptions = packed(bits, packed_values, packed_mean, packed_sigma)
+    rows, exceptions = packed(bits, packed_values, packed_mean, packed_sigma, packed_wide)
     assert exceptions.shape[1] == 1
     data, _ = block(1, 1, codec, geometry, 0x0123456789abcdef, 4, 2, 5, 0, 24, [
         (IMPORTANCE, 0, F32, importance), (PLANE, 3, element, rows), (STATISTICS, 3, F32, statistics),

@@ -76,6 +76,58 @@ TEST_F(CalibrateCommandTest, StoresTheProfileOfAllRecordsUnderItsName) {
   }
 }
 
+// What calibration measured is kept with the profile, and told again for the sets that are made with it.
+TEST_F(CalibrateCommandTest, InfoShowsTheFiguresAgain) {
+  MakeSet(MakeSyntheticDescription({.codec = Codec::kF32}), 20, 1);
+  const Finished calibrated = Calibrate({"--name", "calibrated", "--json"});
+  ASSERT_EQ(calibrated.status, 0) << calibrated.Text();
+  const Json report = Json::parse(calibrated.out, nullptr, false);
+  const auto of_i8x =
+      std::ranges::find(report["codecs"], "i8x", [](const Json& one) { return one["codec"]; });
+  ASSERT_NE(of_i8x, report["codecs"].end());
+
+  const std::string program = std::string(AFTERIMAGE_BINARY_DIR) + "/bin/afterimage";
+  const auto info = [&](std::vector<std::string> more) {
+    std::vector<std::string> argv = {program, "info", "--cache", path()};
+    argv.insert(argv.end(), more.begin(), more.end());
+    return testing::RunProgram(argv);
+  };
+  const Json profile = Json::parse(info({"--profile", "calibrated", "--json"}).out, nullptr, false);
+  EXPECT_EQ(profile["profile"], report["profile"]);
+  EXPECT_EQ(profile["measured_records"], report["measured_records"]);
+  EXPECT_EQ(profile["codecs"].size(), report["codecs"].size());
+  EXPECT_EQ(profile["levels"].size(), 2u);
+  for (const Json& level : profile["codecs"]["i8x"]) {
+    const Json measured = (*of_i8x)["levels"][std::to_string(level["level"].get<int>())];
+    for (const char* const what : {"bytes_per_value", "rmse", "largest_error", "worst_token_cosine"})
+      EXPECT_EQ(level[what], measured[what]) << what;
+  }
+  EXPECT_THAT(info({"--profile", "calibrated"}).out,
+              AllOf(HasSubstr("profile    " + report["profile"].get<std::string>()),
+                    HasSubstr("channels wide in i4x to i6x"), HasSubstr("ezq16"), HasSubstr("worst cosine")));
+  EXPECT_THAT(info({"--profile", "unheard-of"}).err, HasSubstr("unheard-of"));
+
+  // Of the set that was calibrated on, which has no profile, nothing; of one made with it, that of its codec.
+  EXPECT_THAT(info({}).out, ::testing::Not(HasSubstr("expected level")));
+  const Finished recoded = testing::RunProgram(
+      {program, "recode", "--cache", path(), "--codec", "i8x", "--profile", "calibrated", "--name", "small"});
+  ASSERT_EQ(recoded.status, 0) << recoded.Text();
+  const Json sets = Json::parse(info({"--set", "small", "--json"}).out, nullptr, false);
+  EXPECT_EQ(sets[0]["expected"], profile["codecs"]["i8x"]);
+  EXPECT_EQ(sets[0]["expected_from_records"], report["measured_records"]);
+  EXPECT_THAT(info({"--set", "small"}).out,
+              AllOf(HasSubstr("  expected level 3: RMSE "), HasSubstr("  error    level 3: RMSE ")));
+
+  // A profile that is damaged is told, in the place where its figures would stand.
+  const std::filesystem::path file =
+      std::filesystem::path(path()) / "profiles" / report["profile"].get<std::string>();
+  std::filesystem::resize_file(file, std::filesystem::file_size(file) - 1);
+  const Finished damaged = info({"--set", "small"});
+  EXPECT_EQ(damaged.status, 0) << damaged.Text();
+  EXPECT_THAT(damaged.out,
+              AllOf(HasSubstr("profile  cannot be read: "), HasSubstr("figures"), HasSubstr("records")));
+}
+
 TEST_F(CalibrateCommandTest, JsonTellsWhatWasMeasured) {
   MakeSet(MakeSyntheticDescription({.codec = Codec::kF32}), 300, 1);
   const Finished finished = Calibrate({"--json", "--samples", "40"});

@@ -30,14 +30,17 @@ constexpr Codec kCodecs[] = {Codec::kF32,        Codec::kF16,          Codec::kB
                              Codec::kI6x,        Codec::kI5x,          Codec::kI4x,  Codec::kEzq32,
                              Codec::kEzq16,      Codec::kEzq8,         Codec::kEzq4, Codec::kEzq2,
                              Codec::kLossless16, Codec::kLosslessBf16, kEzq66};
-// Fewer than the wide channels, odd ones, more than the threads of a row.
+// Odd ones, more than the threads of a row, and one whose channels are all wide.
 constexpr uint32_t kWidths[] = {1, 5, 16, 17, 27, 64, 131, 300};
+constexpr uint32_t kAllWide = 27;
 
 FeatureProfile ProfileOf(uint32_t width) {
   ProfileContent content{.width = width, .num_records = 3, .num_rows = 15};
   LevelProfile& level = content.levels.emplace_back();
   level.level = kLevel;
+  level.i8x_clip = 4.5f;
   for (uint32_t c = 0; c < width; ++c) {
+    if (c % 9 == 2 || width == kAllWide) level.wide.push_back(static_cast<uint16_t>(c));
     level.mean.push_back(static_cast<float>(c % 5) * 0.3f - 0.7f);
     level.sigma.push_back(static_cast<float>(c * 7 % 24 + 1) / 24);
   }
@@ -317,9 +320,9 @@ TEST(CodedLevelTest, RowsAreTheStoredBytesAndTheirExceptions) {
         {Codec::kF16, RowCode::kF16, RowScale::kI8x, 54},
         {Codec::kBf16, RowCode::kBf16, RowScale::kI8x, 54},
         {Codec::kI8x, RowCode::kI8, RowScale::kI8x, 27},
-        {Codec::kI4x, RowCode::kPacked4, RowScale::kPacked, 14 + 16},
-        {Codec::kI5x, RowCode::kPacked5, RowScale::kPacked, 14 + 4 + 16},
-        {Codec::kI6x, RowCode::kPacked6, RowScale::kPacked, 14 + 7 + 16},
+        {Codec::kI4x, RowCode::kPacked4, RowScale::kPacked, 14 + 14},
+        {Codec::kI5x, RowCode::kPacked5, RowScale::kPacked, 14 + 4 + 14},
+        {Codec::kI6x, RowCode::kPacked6, RowScale::kPacked, 14 + 7 + 14},
         {Codec::kEzq8, RowCode::kI8, RowScale::kEzq, 27},
         {kEzq66, RowCode::kI8, RowScale::kEzq, 27},
         {Codec::kLossless16, RowCode::kF16, RowScale::kI8x, 54},

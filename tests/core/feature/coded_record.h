@@ -11,7 +11,7 @@
 
 namespace afterimage::testing {
 
-inline constexpr size_t kWidth = 24;  // more than the wide channels
+inline constexpr size_t kWidth = 24;
 
 inline const FeatureProfile& profile() {
   static const FeatureProfile made = [] {
@@ -19,6 +19,8 @@ inline const FeatureProfile& profile() {
     for (size_t i = 0; i < 32; ++i) content.feature_id.bytes[i] = static_cast<uint8_t>(i);
     LevelProfile& level = content.levels.emplace_back();
     level.level = 3;
+    level.i8x_clip = 4.5f;
+    level.wide = {1, 4, 5, 8, 11, 13, 20};  // an odd number
     for (size_t c = 0; c < kWidth; ++c) {
       level.mean.push_back(static_cast<float>(c % 5) * 0.25f - 0.5f);
       level.sigma.push_back(static_cast<float>(c * 7 % 24 + 1) / 32);

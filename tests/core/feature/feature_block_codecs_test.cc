@@ -303,5 +303,44 @@ TEST(FeatureBlockCodecsTest, ACodedPlaneOfAnotherSizeIsDataLoss) {
   }
 }
 
+// The length of packed rows follows from the profile's list of wide channels: rows of another length, under
+// right checksums, are none of its.
+TEST(FeatureBlockCodecsTest, PackedRowsOfAnotherLengthThanTheProfileSaysAreDataLoss) {
+  const auto sealed = [&](uint32_t columns) {
+    block::Header header;
+    header.codec = static_cast<uint8_t>(Codec::kI4x);
+    header.view_size = 4;
+    header.grid = 2;
+    header.num_tokens = 5;
+    header.width = kWidth;
+    header.profile_digest = profile().digest();
+    block::Writer writer;
+    writer.Declare(block::SectionKind::kImportance, 0, block::ElementType::kF32, 1, 4);
+    writer.Declare(block::SectionKind::kPlane, 3, block::ElementType::kPacked4, 5, columns);
+    writer.Declare(block::SectionKind::kStatistics, 3, block::ElementType::kF32, 2, 5);
+    writer.Allocate();
+    return writer.Seal(header, nullptr);
+  };
+  // Half a byte for each channel, and for each wide one, of which there are seven.
+  constexpr uint32_t kCodes = kWidth / 2, kMost = kCodes + kWidth / 2;
+  std::vector<float> values(5 * kWidth);
+  for (const uint32_t columns : {kCodes, kCodes + 3, kCodes + 4, kCodes + 5, kMost}) {
+    const std::string bytes = sealed(columns);
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block,
+                                    FeatureBlock::Parse(AsBytes(bytes), &profile()));
+    AFTERIMAGE_EXPECT_OK(block.VerifyAll());
+    const absl::Status read = block.ReadLevel(3, {}, values);
+    if (columns == kCodes + 4) {
+      AFTERIMAGE_EXPECT_OK(read);
+    } else {
+      EXPECT_THAT(read, StatusIs(absl::StatusCode::kDataLoss, HasSubstr("by its profile they have 16")));
+    }
+  }
+  for (const uint32_t columns : {kCodes - 1, kMost + 1}) {
+    EXPECT_THAT(FeatureBlock::Parse(AsBytes(sealed(columns)), &profile()),
+                StatusIs(absl::StatusCode::kDataLoss, HasSubstr("does not fit the header")));
+  }
+}
+
 }  // namespace
 }  // namespace afterimage

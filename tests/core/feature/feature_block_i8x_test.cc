@@ -24,7 +24,7 @@ constexpr size_t kWidth = 12;
 FeatureProfile Profile() {
   ProfileContent content{.width = kWidth, .num_records = 3, .num_rows = 15};
   for (size_t i = 0; i < 32; ++i) content.feature_id.bytes[i] = static_cast<uint8_t>(i);
-  LevelProfile third{3, {}, {}};
+  LevelProfile third{.level = 3, .i8x_clip = 4.375f};
   for (size_t c = 0; c < kWidth; ++c) {
     third.mean.push_back(static_cast<float>(c) * 0.25f - 1.0f);
     third.sigma.push_back(static_cast<float>(c + 1) * 0.125f);

@@ -18,13 +18,13 @@ using ::testing::Le;
 constexpr size_t kWidth = 100;
 
 // Deviations from none to far beyond the largest step.
-I8xChannels Channels() {
+I8xChannels Channels(float clip = 5.0f) {
   std::vector<float> mean(kWidth), sigma(kWidth);
   for (size_t c = 0; c < kWidth; ++c) {
     mean[c] = static_cast<float>(c % 17) * 0.37f - 3.0f;
     sigma[c] = c % 5 == 0 ? 0.0f : std::exp2(static_cast<float>(c % 13) - 8.0f);
   }
-  return I8xChannels(mean, sigma);
+  return I8xChannels(mean, sigma, clip);
 }
 
 std::vector<float> Values(size_t rows, const I8xChannels& channels, float sigmas, uint32_t seed) {
@@ -69,9 +69,11 @@ void ExpectSound(const I8xChannels& channels, const std::vector<float>& values) 
   EXPECT_EQ(again.exceptions, plane.exceptions);
 }
 
-TEST(I8xTest, StepsAreFiveSigmaWithinTheirBounds) {
-  const I8xChannels channels({0, 0, 0}, {1.0f, 0.0f, 100.0f});
-  EXPECT_THAT(channels.step, ElementsAre(5.0f / 127.0f, 0x1p-10f, 0.171875f));
+TEST(I8xTest, StepsAreSigmaTimesTheClipWithinTheirBounds) {
+  for (const float clip : {kSmallestI8xClip, 4.375f, 5.0f, kLargestI8xClip}) {
+    const I8xChannels channels({0, 0, 0}, {1.0f, 0.0f, 1000.0f}, clip);
+    EXPECT_THAT(channels.step, ElementsAre(clip / 127.0f, 0x1p-10f, 0.171875f));
+  }
 }
 
 TEST(I8xTest, WithinFiveSigmaTheErrorIsHalfAStep) {
@@ -121,7 +123,7 @@ TEST(I8xTest, ExceptionsThatRoundingTakesAwayDoNotFlipThePlane) {
   const float step = 5.0f / 127.0f;
   const float edge = 13.001f;
   const I8xChannels channels(std::vector<float>(kWidth, edge - 127.5f * step),
-                             std::vector<float>(kWidth, 1.0f));
+                             std::vector<float>(kWidth, 1.0f), 5.0f);
   const float outside = edge + 1e-4f;
   ASSERT_EQ(HalfToFloat(FloatToHalf(outside)), 13.0f);
   std::vector<float> values(10 * kWidth, 12.0f);
@@ -133,6 +135,14 @@ TEST(I8xTest, ExceptionsThatRoundingTakesAwayDoNotFlipThePlane) {
   EXPECT_FALSE(plane.is_f16);
   EXPECT_TRUE(plane.exceptions.empty());
   ExpectSound(channels, values);
+}
+
+TEST(I8xTest, EveryClipKeepsTheBoundAndTheBytes) {
+  for (const float clip : {kSmallestI8xClip, 4.0f, 4.375f, kLargestI8xClip}) {
+    const I8xChannels channels = Channels(clip);
+    for (uint32_t seed = 0; seed < 20; ++seed)
+      ExpectSound(channels, Values(10, channels, 4.9f + 0.02f * static_cast<float>(seed), seed));
+  }
 }
 
 TEST(I8xTest, HostilePlanesKeepTheBoundAndTheirBytes) {
@@ -151,7 +161,7 @@ TEST(I8xTest, HostilePlanesKeepTheBoundAndTheirBytes) {
     ExpectSound(channels, spiked);
   }
   // Means as large as they may be: the sum of mean and steps rounds most coarsely here.
-  const I8xChannels extreme(std::vector<float>(kWidth, -234.0f), std::vector<float>(kWidth, 0.0f));
+  const I8xChannels extreme(std::vector<float>(kWidth, -234.0f), std::vector<float>(kWidth, 0.0f), 5.0f);
   ExpectSound(extreme, Values(40, extreme, 4.9f, 9));
 }
 

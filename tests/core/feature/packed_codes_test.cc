@@ -4,7 +4,9 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "core/feature/half.h"
@@ -18,15 +20,24 @@ using ::testing::Le;
 
 constexpr size_t kWidth = 100;
 
+// `count` channels of `width`, spread over them.
+std::vector<uint16_t> Spread(size_t count, size_t width) {
+  std::vector<uint16_t> channels;
+  for (size_t i = 0; i < count; ++i)
+    channels.push_back(static_cast<uint16_t>((2 * i + 1) * width / (2 * count)));
+  return channels;
+}
+
 // Deviations from none to far beyond the largest scale.
-PackedChannels Channels(size_t width = kWidth) {
+PackedChannels Channels(size_t width, std::vector<uint16_t> wide) {
   std::vector<float> mean(width), sigma(width);
   for (size_t c = 0; c < width; ++c) {
     mean[c] = static_cast<float>(c % 17) * 0.37f - 3.0f;
     sigma[c] = c % 5 == 0 ? 0.0f : std::exp2(static_cast<float>(c % 11) - 9.0f);
   }
-  return PackedChannels(mean, sigma);
+  return PackedChannels(mean, sigma, std::move(wide));
 }
+PackedChannels Channels(size_t width = kWidth) { return Channels(width, Spread((width + 5) / 6, width)); }
 
 std::vector<float> Normal(size_t rows, const PackedChannels& channels, float factor, uint32_t seed) {
   std::mt19937 random(seed);
@@ -46,7 +57,7 @@ std::vector<float> Decoded(const PackedChannels& channels, int bits, const Coded
     DecodeHalves(plane.bytes.data(), values);
     return values;
   }
-  const size_t row_bytes = PackedRowBytes(bits, channels.width());
+  const size_t row_bytes = channels.RowBytes(bits);
   values.resize(plane.bytes.size() / row_bytes * channels.width());
   for (size_t row = 0; row * row_bytes < plane.bytes.size(); ++row) {
     DecodePackedRow(channels, bits, plane.bytes.data() + row * row_bytes,
@@ -75,24 +86,44 @@ void ExpectSound(const PackedChannels& channels, const std::vector<float>& value
   }
 }
 
-TEST(PackedCodesTest, TheSixteenWidestChannelsHaveWholeBytes) {
-  const PackedChannels channels = Channels();
-  ASSERT_EQ(channels.wide.size(), kWideChannels);
-  EXPECT_TRUE(std::ranges::is_sorted(channels.wide));
-  const PackedChannels few({0, 0, 0}, {1, 2, 3});
-  EXPECT_THAT(few.wide, ElementsAre(0, 1, 2));
-  std::vector<float> equal(20, 1.0f);
-  const PackedChannels ties(equal, equal);
-  for (size_t i = 0; i < kWideChannels; ++i) EXPECT_EQ(ties.wide[i], i);
+// Wide channels have 127 steps to either side, and are met within half of one; the others are not.
+TEST(PackedCodesTest, WideChannelsHaveWholeBytes) {
+  const size_t width = 24;
+  const std::vector<uint16_t> wide = {1, 4, 5, 8, 11, 13, 20};
+  const std::vector<float> sigma(width, 1.0f);
+  const PackedChannels channels(std::vector<float>(width, 0.125f), sigma, wide);
+  EXPECT_EQ(channels.wide, wide);
+  const std::vector<float> values = Normal(200, channels, 0.9f, 1);
+  for (const int bits : {4, 5, 6}) {
+    const std::vector<float> decoded = Decoded(channels, bits, EncodePackedPlane(channels, bits, values));
+    std::vector<float> largest(width, 0.0f);
+    for (size_t i = 0; i < values.size(); ++i)
+      largest[i % width] = std::max(largest[i % width], std::abs(values[i] - decoded[i]));
+    for (size_t c = 0; c < width; ++c) {
+      const bool is_wide = std::ranges::find(wide, c) != wide.end();
+      EXPECT_EQ(largest[c] <= 0.5f * 5.0f / 127.0f + 1e-6f, is_wide) << bits << " bits, channel " << c;
+    }
+  }
 }
 
 TEST(PackedCodesTest, RowsTakeTheBytesThatTheHeaderSays) {
-  EXPECT_EQ(PackedRowBytes(4, 768), 384u + 16);
-  EXPECT_EQ(PackedRowBytes(5, 768), 384u + 96 + 16);
-  EXPECT_EQ(PackedRowBytes(6, 768), 384u + 192 + 16);
-  EXPECT_EQ(PackedRowBytes(4, 3), 2u + 3);
-  EXPECT_EQ(PackedRowBytes(5, 9), 5u + 2 + 9);
-  EXPECT_EQ(PackedRowBytes(6, 9), 5u + 3 + 9);
+  EXPECT_EQ(PackedRowBytes(4, 768, 42), 384u + 21);
+  EXPECT_EQ(PackedRowBytes(5, 768, 42), 384u + 96 + 21);
+  EXPECT_EQ(PackedRowBytes(6, 768, 42), 384u + 192 + 21);
+  EXPECT_EQ(PackedRowBytes(4, 3, 0), 2u);
+  EXPECT_EQ(PackedRowBytes(4, 3, 1), 2u + 1);
+  EXPECT_EQ(PackedRowBytes(5, 9, 9), 5u + 2 + 5);
+  EXPECT_EQ(PackedRowBytes(6, 9, 8), 5u + 3 + 4);
+}
+
+// Where each bit lies: the lower half of q where the code would be, the upper halves two in a byte.
+TEST(PackedCodesTest, TheHalvesOfWideBytesLieWhereTheHeaderSays) {
+  const PackedChannels channels(std::vector<float>(3, 0.0f), std::vector<float>(3, 1.0f), {0, 1, 2});
+  const float step = channels.wide_step[0];
+  const std::vector<float> values = {-127 * step, 0x12 * step, -1 * step};  // 0x81, 0x12, 0xff
+  const CodedPlane plane = EncodePackedPlane(channels, 4, values);
+  EXPECT_THAT(plane.bytes, ElementsAre(0x1 | 0xf << 4, 0x2, 0x8 | 0x1 << 4, 0xf));
+  EXPECT_THAT(Decoded(channels, 4, plane), ElementsAre(values[0], values[1], values[2]));
 }
 
 // The distortion of the best quantiser of a normal distribution is known: Max, table I, for 16 and 32 levels;
@@ -100,15 +131,19 @@ TEST(PackedCodesTest, RowsTakeTheBytesThatTheHeaderSays) {
 TEST(PackedCodesTest, OfNormalValuesTheErrorIsThatOfLloydAndMax) {
   const size_t width = 64;
   std::vector<float> sigma(width, 0.25f);  // so that there are no exceptions
-  for (size_t c = 0; c < kWideChannels; ++c) sigma[c] = 1.0f;
-  const PackedChannels channels(std::vector<float>(width, 0.25f), sigma);
+  std::vector<uint16_t> wide;
+  for (uint16_t c = 0; c < 16; ++c) {
+    sigma[c] = 1.0f;
+    wide.push_back(c);
+  }
+  const PackedChannels channels(std::vector<float>(width, 0.25f), sigma, wide);
   const std::vector<float> values = Normal(4000, channels, 1.0f, 1);
   for (const auto& [bits, rmse] : {std::pair(4, 0.09747), std::pair(5, 0.05005), std::pair(6, 0.02538)}) {
     const std::vector<float> decoded = Decoded(channels, bits, EncodePackedPlane(channels, bits, values));
     double squares = 0;
     size_t count = 0;
     for (size_t i = 0; i < values.size(); ++i) {
-      if (i % width < kWideChannels) continue;
+      if (i % width < wide.size()) continue;
       squares += std::pow((values[i] - decoded[i]) / 0.25, 2);
       ++count;
     }
@@ -142,9 +177,14 @@ TEST(PackedCodesTest, TooManyExceptionsMakeAPlaneOfHalves) {
   ExpectSound(channels, values);
 }
 
+// Widths, and how many channels are wide: none, odd numbers, all.
+constexpr std::pair<size_t, size_t> kShapes[] = {{1, 0},  {1, 1},    {2, 1},   {2, 2},    {3, 0},
+                                                 {3, 3},  {8, 4},    {16, 16}, {17, 2},   {17, 17},
+                                                 {31, 5}, {100, 16}, {129, 7}, {129, 129}};
+
 TEST(PackedCodesTest, HostilePlanesKeepTheBoundAndTheirBytes) {
-  for (const size_t width : {1u, 3u, 16u, 17u, 31u, 100u, 129u}) {
-    const PackedChannels channels = Channels(width);
+  for (const auto& [width, num_wide] : kShapes) {
+    const PackedChannels channels = Channels(width, Spread(num_wide, width));
     ExpectSound(channels, std::vector<float>(width * 3, 0.0f));
     ExpectSound(channels, std::vector<float>(width * 3, 256.0f));
     ExpectSound(channels, std::vector<float>(width * 3, -256.0f));
@@ -157,17 +197,20 @@ TEST(PackedCodesTest, HostilePlanesKeepTheBoundAndTheirBytes) {
     }
   }
   // Means as large as they may be: the sum of mean and level rounds most coarsely here.
-  const PackedChannels extreme(std::vector<float>(kWidth, -234.0f), std::vector<float>(kWidth, 0.0f));
+  const PackedChannels extreme(std::vector<float>(kWidth, -234.0f), std::vector<float>(kWidth, 0.0f),
+                               Spread(17, kWidth));
   ExpectSound(extreme, Normal(40, extreme, 1.0f, 9));
 }
 
 TEST(PackedCodesTest, BothWaysGiveTheSameBits) {
   if (!internal::HasWidePacked()) GTEST_SKIP() << "this processor has one way only";
   std::mt19937 random(7);
-  for (const size_t width : {1u, 7u, 8u, 20u, 100u, 768u}) {
-    const PackedChannels channels = Channels(width);
+  std::vector<std::pair<size_t, size_t>> shapes(std::begin(kShapes), std::end(kShapes));
+  for (const size_t num_wide : {0u, 41u, 42u, 768u}) shapes.emplace_back(768, num_wide);
+  for (const auto& [width, num_wide] : shapes) {
+    const PackedChannels channels = Channels(width, Spread(num_wide, width));
     for (const int bits : {4, 5, 6}) {
-      std::vector<uint8_t> row(PackedRowBytes(bits, width));
+      std::vector<uint8_t> row(channels.RowBytes(bits));
       for (int i = 0; i < 20; ++i) {
         for (uint8_t& byte : row) byte = static_cast<uint8_t>(random());
         std::vector<float> a(width), b(width);

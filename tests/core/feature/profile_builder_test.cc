@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "core/feature/profile_choices.h"
 #include "gmock/gmock.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/synthetic_records.h"
@@ -68,6 +69,17 @@ TEST(ProfileBuilderTest, NeitherOrderNorNumberOfBuildersMatters) {
   spread[2].Merge(spread[1]);
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureProfile merged, spread[2].Finish());
   EXPECT_EQ(merged.digest(), expected.digest());
+}
+
+TEST(ProfileBuilderTest, WhatFollowsFromTheMomentsIsChosen) {
+  ProfileBuilder builder = Builder();
+  for (const FeatureRecord& record : Records(5)) AFTERIMAGE_ASSERT_OK(builder.Add(record));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureProfile profile, builder.Finish());
+  for (const LevelProfile& level : profile.content().levels) {
+    EXPECT_EQ(level.i8x_clip, ChooseI8xClip(level.sigma));
+    EXPECT_EQ(level.wide, ChooseWideChannels(level.sigma));
+    EXPECT_EQ(level.wide.size(), 2u);
+  }
 }
 
 // A naive sum of squares loses everything here: the mean is 10^4 times the deviation.
