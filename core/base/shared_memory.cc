@@ -97,6 +97,8 @@ absl::StatusOr<std::unique_ptr<SharedMemoryView>> SharedMemoryView::Open(const S
   if (descriptor < 0) return ErrnoStatus(errno, "open", path);
   const absl::Cleanup close_it = [descriptor] { close(descriptor); };
   if (fstat(descriptor, &found) != 0) return ErrnoStatus(errno, "look at", path);
+  // Root could open anybody's, who could then change what root has checked.
+  if (found.st_uid != geteuid()) return OtherThanNamed(path, "another user's");
   if (name.bytes < SharedMemory::kHeaderBytes || static_cast<uint64_t>(found.st_size) != name.bytes)
     return OtherThanNamed(path, "another size");
   const int seals = fcntl(descriptor, F_GET_SEALS);

@@ -60,7 +60,8 @@ class SharedMemory {
 class SharedMemoryView {
  public:
   // NotFound, PermissionDenied: there is no such descriptor to be opened, as where the writer is another
-  // user's or in another container. FailedPrecondition: it is something else than the name says.
+  // user's or in another container. FailedPrecondition: it is something else than the name says, or another
+  // user's.
   static absl::StatusOr<std::unique_ptr<SharedMemoryView>> Open(const SharedMemoryName& name);
   ~SharedMemoryView();
   SharedMemoryView(const SharedMemoryView&) = delete;

@@ -64,6 +64,14 @@ TEST(SharedMemoryTest, AReaderCanNeitherShrinkNorWriteIt) {
   close(descriptor);
 }
 
+TEST(SharedMemoryTest, RootDoesNotMapAnotherUsers) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can open another user's at all";
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(std::unique_ptr<SharedMemory> memory, SharedMemory::Create(kBytes));
+  ASSERT_EQ(fchown(memory->name().descriptor, 12345, 12345), 0);
+  EXPECT_THAT(SharedMemoryView::Open(memory->name()),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("another user's")));
+}
+
 TEST(SharedMemoryTest, WhatIsSomethingElseIsNotMapped) {
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(std::unique_ptr<SharedMemory> memory, SharedMemory::Create(kBytes));
   const auto is_refused = [](const char* why) {
