@@ -62,9 +62,11 @@ class RemoteEpochStream : public EpochStream {
       if (std::exchange(interrupted_, false)) return InterruptedStatus();
       next_waits_ = true;
       waits_since_ = absl::Now();
-      lock.unlock();
-      SendCredit();  // the server may be waiting for what has not been a portion yet
-      lock.lock();
+      if (ServerWaits()) {
+        lock.unlock();
+        SendCredit();
+        lock.lock();
+      }
       absl::Status waited = WaitForFrame(lock);
       next_waits_ = false;
       AFTERIMAGE_RETURN_IF_ERROR(waited);
@@ -87,7 +89,7 @@ class RemoteEpochStream : public EpochStream {
       const uint64_t repaid = std::min(bytes, lent_bytes_);
       lent_bytes_ -= repaid;
       unsent_credit_ += bytes - repaid;
-      if (!next_waits_ && unsent_credit_ < std::max<uint64_t>(request_.credit_bytes / kCreditPortions, 1))
+      if (!(next_waits_ && ServerWaits()) && unsent_credit_ < std::max<uint64_t>(request_.credit_bytes / kCreditPortions, 1))
         return;
     }
     SendCredit();
@@ -108,11 +110,14 @@ class RemoteEpochStream : public EpochStream {
 
   bool IsHeldUp() const override {
     std::lock_guard lock(mutex_);
-    return !ready_.empty() && unpaid_bytes_ >= request_.credit_bytes;
+    return !ready_.empty() && ServerWaits();
   }
 
  private:
   static absl::Status InterruptedStatus() { return absl::AbortedError("the wait was interrupted"); }
+
+  // For credit, of which what has not been a portion yet is then sent. With mutex_ held.
+  bool ServerWaits() const { return unpaid_bytes_ >= request_.credit_bytes; }
 
   absl::Status WaitForFrame(std::unique_lock<std::mutex>& lock) {
     const auto timeout = absl::ToChronoMilliseconds(connection_->options().stream_timeout);
@@ -138,7 +143,7 @@ class RemoteEpochStream : public EpochStream {
       if (blocks_ != nullptr) released = blocks_->TakeReleased();
       uint64_t credit = std::exchange(unsent_credit_, 0);
       unpaid_bytes_ -= std::min(credit, unpaid_bytes_);
-      if (next_waits_ && ready_.empty() && unpaid_bytes_ >= request_.credit_bytes) {
+      if (next_waits_ && ready_.empty() && ServerWaits()) {
         const uint64_t loan = unpaid_bytes_ - request_.credit_bytes + 1;
         lent_bytes_ += loan;
         unpaid_bytes_ -= loan;
