@@ -130,6 +130,7 @@ int Serve(const ServerOptions& flags, const Teller& teller) {
   options.limits.max_streams = flags.max_streams;
   options.limits.max_streams_per_peer = flags.max_streams_per_peer;
   options.limits.max_calls_per_peer = flags.max_calls_per_peer;
+  if (!flags.shared_memory) options.limits.max_shared_bytes = 0;
   absl::StatusOr<std::unique_ptr<CacheServer>> server = CacheServer::Start(catalog->get(), &source, options);
   if (!server.ok()) return teller.Fail(server.status());
   const size_t num_sets = opened_sets.size();

@@ -69,6 +69,8 @@ void DeclareFlags(CLI::App& app, ServerOptions& o) {
                  "Short calls of one client at once; one more is told to try again; 0: no limit")
       ->capture_default_str()
       ->check(CLI::Range(0, 10'000));
+  app.add_flag("--shared-memory,!--no-shared-memory", o.shared_memory,
+               "Through a unix socket: records go through memory shared with the reader, if it can map it");
   app.add_option("--reader-threads", o.reader_threads,
                  "Per epoch stream, beside the stream's own, which reads where it would wait; more for a cold "
                  "disk")
@@ -216,6 +218,7 @@ std::string ServerOptions::Print() const {
       {"max-streams", number(max_streams)},
       {"max-streams-per-peer", number(max_streams_per_peer)},
       {"max-calls-per-peer", number(max_calls_per_peer)},
+      {"shared-memory", yes(shared_memory)},
       {"reader-threads", number(reader_threads)},
       {"drain-timeout", number(drain_timeout_s)},
       {"quota", number(quota_bytes)},

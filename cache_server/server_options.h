@@ -22,6 +22,7 @@ struct ServerOptions {
   uint32_t max_streams = ServiceLimits().max_streams;
   uint32_t max_streams_per_peer = ServiceLimits().max_streams_per_peer;
   uint32_t max_calls_per_peer = ServiceLimits().max_calls_per_peer;
+  bool shared_memory = true;
   int reader_threads = EpochReader::Options().num_threads;
   double drain_timeout_s = 10;
   uint64_t quota_bytes = 0;

@@ -77,6 +77,8 @@ absl::StatusOr<ServerUsage> UsageOfAll(ServerGroup& servers) {
     sum.store_wait_seconds += one->store_wait_seconds;
     sum.socket_wait_seconds += one->socket_wait_seconds;
     sum.queue_wait_seconds += one->queue_wait_seconds;
+    sum.sent_bytes += one->sent_bytes;
+    sum.shared_bytes += one->shared_bytes;
   }
   return sum;
 }

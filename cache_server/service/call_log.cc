@@ -36,6 +36,7 @@ std::string CallLog::Format(const CallRecord& call, bool json) {
     if (call.is_bulk) {
       line["records"] = call.records;
       line["bytes"] = call.bytes;
+      if (call.shared_bytes > 0) line["shared_bytes"] = call.shared_bytes;
     }
     if (!call.status.ok()) line["error"] = ErrorText(call);
     return JsonText(line);
@@ -44,6 +45,7 @@ std::string CallLog::Format(const CallRecord& call, bool json) {
                                      code, call.peer, milliseconds);
   if (!call.holder.empty()) absl::StrAppend(&line, ", token of ", call.holder);
   if (call.is_bulk) absl::StrAppend(&line, ", ", call.records, " records, ", call.bytes, " bytes");
+  if (call.shared_bytes > 0) absl::StrAppend(&line, ", ", call.shared_bytes, " by shared memory");
   if (!call.status.ok()) absl::StrAppend(&line, ": ", OnOneLine(ErrorText(call)));
   return line;
 }

@@ -24,6 +24,7 @@ struct CallRecord {
   bool is_bulk = false;
   uint64_t records = 0;  // of a bulk call
   uint64_t bytes = 0;    // of their blocks
+  uint64_t shared_bytes = 0;  // of these, through shared memory
 };
 
 // Thread-safe. Lines are written whole.

@@ -38,6 +38,7 @@ grpc::Status CallRunner::RunBulk(grpc::ServerContextBase& context, const char* m
     const absl::Status status = body(counts);
     record.records = counts.records();
     record.bytes = counts.bytes();
+    record.shared_bytes = counts.shared_bytes();
     return status;
   });
 }

@@ -28,12 +28,18 @@ class BulkCounts {
     Add(records, bytes);
     metrics_->RecordsSent(records, bytes, bad);
   }
+  // Of the bytes sent, those that went through shared memory.
+  void Shared(uint64_t bytes) {
+    shared_bytes_ += bytes;
+    metrics_->BytesShared(bytes);
+  }
   void Received(uint64_t records, uint64_t bytes) {
     Add(records, bytes);
     metrics_->RecordsReceived(records, bytes);
   }
   uint64_t records() const { return records_; }
   uint64_t bytes() const { return bytes_; }
+  uint64_t shared_bytes() const { return shared_bytes_; }
 
  private:
   void Add(uint64_t records, uint64_t bytes) {
@@ -44,6 +50,7 @@ class BulkCounts {
   ServerMetrics* const metrics_;
   uint64_t records_ = 0;
   uint64_t bytes_ = 0;
+  uint64_t shared_bytes_ = 0;
 };
 
 // Thread-safe.

@@ -6,6 +6,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "afterimage/v1/epochs.grpc.pb.h"  // also how gRPC parses a protobuf message
@@ -22,6 +23,8 @@ constexpr uint64_t kWantedMessageBytes = 1 << 20;
 constexpr absl::Duration kLinger = absl::Milliseconds(1);
 // Room for the header fields beside a block.
 constexpr uint64_t kHeaderBytes = 4 << 10;
+// As gRPC writes a client that came through a unix socket.
+constexpr char kUnixPeer[] = "unix:";
 // A client that has been told the end half-closes; one that does not is not waited for.
 constexpr std::chrono::seconds kHalfCloseTimeout(5);
 
@@ -61,6 +64,8 @@ absl::Status EpochSession::Run() {
   AFTERIMAGE_ASSIGN_OR_RETURN(frames_, source_->Open(request));
   context_->AddInitialMetadata(kAcceptedMetadata, "1");
   stream_->SendInitialMetadata();
+  // The client gives a frame's credit back while it still holds the frame, and takes one frame beyond it.
+  OfferRegion(credit_bytes_ + 2 * LargestFrameBytes(set.store->description(), request.selection));
 
   std::thread listener([this] { ListenForCredit(); });
   pass->OnStop([this] { Stop(StoppingStatus()); });
@@ -92,17 +97,29 @@ absl::StatusOr<EpochRequest> EpochSession::ReadRequest() {
                                                    "; this server takes ", limits_.min_credit_bytes, " to ",
                                                    limits_.max_credit_bytes));
   }
+  wants_region_ = first.request().shared_memory();
   return request;
+}
+
+void EpochSession::OfferRegion(uint64_t wanted_bytes) {
+  if (!wants_region_ || limits_.max_shared_bytes == 0 || !absl::StartsWith(context_->peer(), kUnixPeer))
+    return;
+  absl::StatusOr<std::unique_ptr<SharedRegion>> region =
+      SharedRegion::Create(std::min(wanted_bytes, limits_.max_shared_bytes), limits_.min_shared_block_bytes);
+  if (!region.ok()) return;
+  region_ = *std::move(region);
+  v1::ReadEpochResponse offer;
+  ToWire(region_->name(), offer.mutable_region());
+  MessageBuilder message(v1::ReadEpochResponse::kFramesFieldNumber, v1::EpochFrame::kBlockFieldNumber);
+  message.AppendFields(offer);
+  stream_->Write(message.Take());  // whether the client has gone is seen by the next one
 }
 
 void EpochSession::ListenForCredit() {
   v1::ReadEpochRequest message;
   while (stream_->Read(&message)) {
-    if (message.message_case() == v1::ReadEpochRequest::kCreditBytes) {
-      ReturnCredit(message.credit_bytes());
-    } else {
-      Stop(absl::InvalidArgumentError("ReadEpoch: after the request only credit may be sent"));
-    }
+    absl::Status status = TakeMessage(message);
+    if (!status.ok()) Stop(std::move(status));
   }
   if (context_->IsCancelled()) Stop(absl::CancelledError("the client has gone"));
   uint64_t written_bytes = 0;
@@ -115,6 +132,25 @@ void EpochSession::ListenForCredit() {
     changed_.notify_all();
   }
   frames_->ReturnCredit(written_bytes);
+}
+
+absl::Status EpochSession::TakeMessage(const v1::ReadEpochRequest& message) {
+  switch (message.message_case()) {
+    case v1::ReadEpochRequest::kCreditBytes:
+      for (const uint64_t offset : message.released_places()) {
+        if (region_ == nullptr)
+          return absl::InvalidArgumentError("ReadEpoch: there is no region to give back from");
+        AFTERIMAGE_RETURN_IF_ERROR(region_->Release(offset));
+      }
+      ReturnCredit(message.credit_bytes());
+      return absl::OkStatus();
+    case v1::ReadEpochRequest::kRegionMapped:
+      if (region_ == nullptr || region_mapped_.exchange(true))
+        return absl::InvalidArgumentError("ReadEpoch: there is no region that could be mapped now");
+      return absl::OkStatus();
+    default:
+      return absl::InvalidArgumentError("ReadEpoch: after the request only credit may be sent");
+  }
 }
 
 absl::Status EpochSession::WriteFrames() {
@@ -133,6 +169,7 @@ absl::Status EpochSession::WriteFrames() {
     if (!stream_->Write(message.Take())) return absl::CancelledError("the client has gone");
     metrics_->Waited(ServerMetrics::EpochWait::kSocket, absl::Now() - begin);
     counts_->Sent(content.records, content.bytes, content.bad);
+    if (content.shared_bytes > 0) counts_->Shared(content.shared_bytes);
     if (pays_itself) ReturnCredit(content.cost);
   }
 }
@@ -142,17 +179,11 @@ EpochSession::Content EpochSession::CollectMessage(MessageBuilder& message) {
   absl::Time now = begin;
   StallTimes idle;
   Content content;
-  v1::EpochFrame header;
   while (content.bytes < kWantedMessageBytes && now - begin < kLinger) {
     if (!held_.has_value()) held_ = TakeFrame(/*may_wait=*/content.records == 0, idle);
     if (!held_.has_value()) break;
     if (content.records > 0 && content.cost + held_->CostBytes() > kWantedMessageBytes) break;
-    HeaderOf(*held_, header);
-    message.Add(header, held_->block);
-    content.cost += held_->CostBytes();
-    ++content.records;
-    content.bytes += held_->block.bytes.size();
-    content.bad += held_->state != RecordState::kOk;
+    AddFrame(*held_, message, content);
     held_.reset();
     now = absl::Now();
   }
@@ -162,6 +193,21 @@ EpochSession::Content EpochSession::CollectMessage(MessageBuilder& message) {
     TellIdle(idle, message);
   }
   return content;
+}
+
+void EpochSession::AddFrame(const EpochFrame& frame, MessageBuilder& message, Content& content) {
+  HeaderOf(frame, header_);
+  const std::optional<uint64_t> offset = region_mapped_ ? region_->Put(frame.block.bytes) : std::nullopt;
+  if (offset.has_value()) {
+    header_.mutable_place()->set_offset(*offset);
+    header_.mutable_place()->set_bytes(frame.block.bytes.size());
+    content.shared_bytes += frame.block.bytes.size();
+  }
+  message.Add(header_, offset.has_value() ? PinnedBytes() : frame.block);
+  content.cost += frame.CostBytes();
+  ++content.records;
+  content.bytes += frame.block.bytes.size();
+  content.bad += frame.state != RecordState::kOk;
 }
 
 std::optional<EpochFrame> EpochSession::TakeFrame(bool may_wait, StallTimes& idle) {

@@ -5,6 +5,7 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/sync_stream.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
@@ -18,6 +19,7 @@
 #include "cache_server/service/open_sets.h"
 #include "cache_server/service/server_metrics.h"
 #include "cache_server/service/service_limits.h"
+#include "cache_server/service/shared_region.h"
 #include "cache_server/service/stream_gate.h"
 #include "core/order/epoch_source.h"
 #include "core/order/stall.h"
@@ -39,6 +41,8 @@ class EpochSession {
 
  private:
   absl::StatusOr<EpochRequest> ReadRequest();
+  // Names a region to a client on this machine that asked for one; whatever fails, it goes without.
+  void OfferRegion(uint64_t wanted_bytes);
   void ListenForCredit();  // a thread
   // The status that the stream ends with.
   absl::Status WriteFrames();
@@ -48,6 +52,7 @@ class EpochSession {
     uint64_t records = 0;
     uint64_t bytes = 0;
     uint64_t bad = 0;
+    uint64_t shared_bytes = 0;
   };
   // Collects frames, as many as there are without waiting for long; none at the end.
   Content CollectMessage(MessageBuilder& message);
@@ -55,7 +60,11 @@ class EpochSession {
   // was waited for to `idle`.
   std::optional<EpochFrame> TakeFrame(bool may_wait, StallTimes& idle);
   absl::Status CheckSize(const EpochFrame& frame) const;
+  // Puts the frame where the client finds it: the block into the region, if there is room.
+  void AddFrame(const EpochFrame& frame, MessageBuilder& message, Content& content);
   void TellIdle(const StallTimes& idle, MessageBuilder& message);
+  // What the client sends after its request.
+  absl::Status TakeMessage(const v1::ReadEpochRequest& message);
   void ReturnCredit(uint64_t bytes);
   // The last message; true if it was written.
   bool WriteEnd(const absl::Status& status);
@@ -72,7 +81,11 @@ class EpochSession {
   Stream* const stream_;
   std::unique_ptr<EpochStream> frames_;
   uint64_t credit_bytes_ = 0;
+  bool wants_region_ = false;
+  std::unique_ptr<SharedRegion> region_;     // null: everything goes through the socket
+  std::atomic<bool> region_mapped_ = false;  // the client has said that it reads there
 
+  v1::EpochFrame header_;             // one for all: it keeps its memory
   std::optional<EpochFrame> held_;    // taken, but there was no room in the message before
   std::optional<absl::Status> over_;  // no frame comes any more
 

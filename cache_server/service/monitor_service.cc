@@ -20,6 +20,8 @@ grpc::Status MonitorService::GetUsage(grpc::ServerContext* context, const v1::Ge
     response->set_store_wait_seconds(waited(ServerMetrics::EpochWait::kStore));
     response->set_socket_wait_seconds(waited(ServerMetrics::EpochWait::kSocket));
     response->set_queue_wait_seconds(waited(ServerMetrics::EpochWait::kQueue));
+    response->set_sent_bytes(metrics_->bytes_sent());
+    response->set_shared_bytes(metrics_->bytes_shared());
     return absl::OkStatus();
   });
 }

@@ -69,6 +69,8 @@ void ServerMetrics::AppendTo(PrometheusText& text) const {
   counter("afterimage_records_sent_total", "Records written to readers, of any state.", records_sent_);
   counter("afterimage_record_bytes_sent_total", "Bytes of the feature blocks written to readers.",
           bytes_sent_);
+  counter("afterimage_record_bytes_shared_total",
+          "Of them, bytes that went through memory shared with a reader on this machine.", bytes_shared_);
   counter("afterimage_bad_records_sent_total",
           "Records written to readers that are missing, damaged or failed.", bad_records_);
   counter("afterimage_records_received_total", "Records that workers handed in.", records_received_);

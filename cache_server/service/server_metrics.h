@@ -29,6 +29,10 @@ class ServerMetrics {
   // Records, of any state, and the bytes of their blocks, written by a bulk call.
   // `bad` of them are missing, damaged or failed.
   void RecordsSent(uint64_t records, uint64_t bytes, uint64_t bad);
+  // Of the bytes sent, those that went through memory shared with the reader.
+  void BytesShared(uint64_t bytes) { bytes_shared_ += bytes; }
+  uint64_t bytes_shared() const { return bytes_shared_; }
+  uint64_t bytes_sent() const { return bytes_sent_; }
   void RecordsReceived(uint64_t records, uint64_t bytes);
   // What was refused because of a limit of ServiceLimits.
   enum class Limit { kStreams, kStreamsPerPeer, kCallsPerPeer };
@@ -50,7 +54,7 @@ class ServerMetrics {
   std::map<std::pair<std::string, absl::StatusCode>, uint64_t> calls_;
   std::map<std::string, Durations> durations_;
   std::atomic<uint64_t> records_sent_ = 0, bytes_sent_ = 0, records_received_ = 0, bytes_received_ = 0,
-                        bad_records_ = 0;
+                        bad_records_ = 0, bytes_shared_ = 0;
   std::array<std::atomic<int64_t>, 4> waited_ns_ = {};
   std::array<std::atomic<uint64_t>, 3> refused_ = {};
 };

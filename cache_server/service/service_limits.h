@@ -21,6 +21,11 @@ struct ServiceLimits {
   uint32_t max_position_ranges = 65536;
   uint64_t min_credit_bytes = 1 << 10;
   uint64_t max_credit_bytes = 1 << 30;
+  // Of a stream's shared memory, which else has room for the credit and two frames: with more, what is under
+  // way fits no cache, and looking for a place takes its time. 0: none is shared.
+  uint64_t max_shared_bytes = 64 << 20;
+  // Smaller blocks are sent in the message: there a copy costs less than a place.
+  uint64_t min_shared_block_bytes = 8 << 10;
   // The answer names every wanted key, and must fit into one message.
   uint32_t max_units_per_claim = 64;
   // A manifest of 100 million images still fits.

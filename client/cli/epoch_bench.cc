@@ -247,6 +247,8 @@ absl::StatusOr<EpochBenchReport> RunEpochBench(const EpochBenchOptions& options)
     report.server->store_wait_seconds -= server_before.store_wait_seconds;
     report.server->socket_wait_seconds -= server_before.socket_wait_seconds;
     report.server->queue_wait_seconds -= server_before.queue_wait_seconds;
+    report.server->sent_bytes -= server_before.sent_bytes;
+    report.server->shared_bytes -= server_before.shared_bytes;
   }
   for (uint32_t rank = 0; rank < options.num_ranks; ++rank)
     AppendStallRows(rank, stalls[rank], caches.front().servers, report.stalls);

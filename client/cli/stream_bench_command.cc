@@ -135,6 +135,10 @@ void PrintText(const StreamBenchFlags& flags, const SelectedSet& selected, const
         share(report.server->store_wait_seconds, streams_time),
         share(report.server->queue_wait_seconds, streams_time),
         share(report.server->socket_wait_seconds, streams_time));
+    std::cout << absl::StrFormat(
+        "its bytes    came %.0f %% through shared memory, the others through the connection\n",
+        share(static_cast<double>(report.server->shared_bytes),
+              static_cast<double>(report.server->sent_bytes)));
   } else {
     std::cout << "server       none: the folder is read in this process, and counts as the client's\n";
   }
@@ -202,6 +206,8 @@ void PrintJson(const StreamBenchFlags& flags, const SelectedSet& selected, const
                              {"store", report.server->store_wait_seconds},
                              {"queue", report.server->queue_wait_seconds},
                              {"socket", report.server->socket_wait_seconds}};
+    json["server_sent_bytes"] = report.server->sent_bytes;
+    json["server_shared_bytes"] = report.server->shared_bytes;
   }
   std::cout << JsonText(json) << "\n";
 }

@@ -89,6 +89,10 @@ absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(const std::string& 
   return connection;
 }
 
+bool Connection::may_share_memory() const {
+  return options_.shared_memory && absl::StartsWith(address_, "unix:");
+}
+
 WaitTeller::Wait Connection::WaitFor(const std::string& what) const {
   return WaitTeller::Wait(waits_, absl::StrCat(what, " of the server at ", address_));
 }

@@ -42,6 +42,8 @@ class Connection {
     absl::Duration stream_timeout = absl::Seconds(120);
     // A call that waits for so long says what it waits for, and again after as long.
     absl::Duration message_after = absl::Seconds(10);
+    // Whether epochs through a unix socket ask the server for memory to be shared.
+    bool shared_memory = true;
     std::function<void(const std::string&)> message;  // from any thread; unset: a line on standard error
     ServerAccess access;
   };
@@ -53,6 +55,8 @@ class Connection {
   static absl::StatusOr<std::shared_ptr<Connection>> Open(const std::string& address, const Options& options);
 
   const std::string& address() const { return address_; }
+  // Whether memory of the server's may be one with ours: it is behind a unix socket.
+  bool may_share_memory() const;
   const Options& options() const { return options_; }
   const RemoteLimits& limits() const { return limits_; }
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }

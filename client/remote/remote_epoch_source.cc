@@ -17,6 +17,7 @@
 #include "afterimage/v1/epochs.grpc.pb.h"
 #include "client/remote/block_pool.h"
 #include "client/remote/remote_call.h"
+#include "client/remote/shared_blocks.h"
 #include "core/base/status_macros.h"
 #include "core/order/epoch_positions.h"
 #include "proto/wire/convert.h"
@@ -61,9 +62,11 @@ class RemoteEpochStream : public EpochStream {
       if (std::exchange(interrupted_, false)) return InterruptedStatus();
       next_waits_ = true;
       waits_since_ = absl::Now();
-      lock.unlock();
-      SendCredit();  // the server may be waiting for what has not been a portion yet
-      lock.lock();
+      if (ServerWaits()) {
+        lock.unlock();
+        SendCredit();
+        lock.lock();
+      }
       absl::Status waited = WaitForFrame(lock);
       next_waits_ = false;
       AFTERIMAGE_RETURN_IF_ERROR(waited);
@@ -86,7 +89,7 @@ class RemoteEpochStream : public EpochStream {
       const uint64_t repaid = std::min(bytes, lent_bytes_);
       lent_bytes_ -= repaid;
       unsent_credit_ += bytes - repaid;
-      if (!next_waits_ && unsent_credit_ < std::max<uint64_t>(request_.credit_bytes / kCreditPortions, 1))
+      if (!(next_waits_ && ServerWaits()) && unsent_credit_ < std::max<uint64_t>(request_.credit_bytes / kCreditPortions, 1))
         return;
     }
     SendCredit();
@@ -107,11 +110,14 @@ class RemoteEpochStream : public EpochStream {
 
   bool IsHeldUp() const override {
     std::lock_guard lock(mutex_);
-    return !ready_.empty() && unpaid_bytes_ >= request_.credit_bytes;
+    return !ready_.empty() && ServerWaits();
   }
 
  private:
   static absl::Status InterruptedStatus() { return absl::AbortedError("the wait was interrupted"); }
+
+  // For credit, of which what has not been a portion yet is then sent. With mutex_ held.
+  bool ServerWaits() const { return unpaid_bytes_ >= request_.credit_bytes; }
 
   absl::Status WaitForFrame(std::unique_lock<std::mutex>& lock) {
     const auto timeout = absl::ToChronoMilliseconds(connection_->options().stream_timeout);
@@ -131,19 +137,22 @@ class RemoteEpochStream : public EpochStream {
   void SendCredit() {
     std::lock_guard writing(write_mutex_);
     v1::ReadEpochRequest message;
+    std::vector<uint64_t> released;
     {
       std::lock_guard lock(mutex_);
+      if (blocks_ != nullptr) released = blocks_->TakeReleased();
       uint64_t credit = std::exchange(unsent_credit_, 0);
       unpaid_bytes_ -= std::min(credit, unpaid_bytes_);
-      if (next_waits_ && ready_.empty() && unpaid_bytes_ >= request_.credit_bytes) {
+      if (next_waits_ && ready_.empty() && ServerWaits()) {
         const uint64_t loan = unpaid_bytes_ - request_.credit_bytes + 1;
         lent_bytes_ += loan;
         unpaid_bytes_ -= loan;
         credit += loan;
       }
-      if (credit == 0 || ended_ || !accepted_) return;
+      if ((credit == 0 && released.empty()) || ended_ || !accepted_) return;
       message.set_credit_bytes(credit);
     }
+    message.mutable_released_places()->Add(released.begin(), released.end());
     if (!writes_closed_) stream_->Write(message);
   }
 
@@ -152,6 +161,7 @@ class RemoteEpochStream : public EpochStream {
     stream_ = stub_->ReadEpoch(&context_);
     v1::ReadEpochRequest first;
     ToWire(request_, first.mutable_request());
+    first.mutable_request()->set_shared_memory(connection_->may_share_memory());
     stream_->Write(first);
     stream_->WaitForInitialMetadata();
     if (context_.GetServerInitialMetadata().contains(kAcceptedMetadata)) {
@@ -164,6 +174,7 @@ class RemoteEpochStream : public EpochStream {
     bool told_end = false;
     v1::ReadEpochResponse response;  // one for all: its frames keep their memory
     while (status.ok() && stream_->Read(&response)) {
+      if (response.has_region()) MapRegion(response.region());
       std::vector<EpochFrame> frames;
       for (v1::EpochFrame& wire : *response.mutable_frames()) {
         status = TakeFrame(wire, frames);
@@ -185,6 +196,22 @@ class RemoteEpochStream : public EpochStream {
     if (!ended_) end_ = std::move(status);
     ended_ = true;
     changed_.notify_all();
+  }
+
+  // What cannot be opened is no error: then the server sends everything as it would to another machine.
+  void MapRegion(const v1::SharedRegion& region) {
+    const absl::StatusOr<SharedMemoryName> name = FromWire(region);
+    if (!name.ok() || !connection_->may_share_memory()) return;
+    absl::StatusOr<std::shared_ptr<SharedBlocks>> blocks = SharedBlocks::Open(*name);
+    if (!blocks.ok()) return;
+    {
+      std::lock_guard lock(mutex_);
+      blocks_ = *std::move(blocks);
+    }
+    v1::ReadEpochRequest mapped;
+    mapped.mutable_region_mapped();
+    std::lock_guard writing(write_mutex_);
+    if (!writes_closed_) stream_->Write(mapped);
   }
 
   absl::Status StatusOfEnd(const v1::EpochEnd& end) {
@@ -217,13 +244,27 @@ class RemoteEpochStream : public EpochStream {
     if (frame.state == RecordState::kOk) {
       AFTERIMAGE_ASSIGN_OR_RETURN(frame.record_digest,
                                   Digest128FromWire("record_digest", wire.record_digest()));
-      // The parser writes into the memory that a string has: the next message finds a used one here.
-      std::string next = pool_->Take();
-      wire.mutable_block()->swap(next);
-      frame.block = pool_->Pin(std::move(next));
+      AFTERIMAGE_ASSIGN_OR_RETURN(frame.block, BlockOf(wire));
     }
     frames.push_back(std::move(frame));
     return absl::OkStatus();
+  }
+
+  absl::StatusOr<PinnedBytes> BlockOf(v1::EpochFrame& wire) {
+    if (wire.has_place()) {
+      if (blocks_ == nullptr || !wire.block().empty()) {
+        return absl::InternalError(absl::StrCat("the server at ", connection_->address(),
+                                                " names a place in memory that is not shared"));
+      }
+      absl::StatusOr<PinnedBytes> block = blocks_->Pin(wire.place().offset(), wire.place().bytes());
+      if (block.ok()) return block;
+      return absl::InternalError(
+          absl::StrCat("the server at ", connection_->address(), " names ", block.status().message()));
+    }
+    // The parser writes into the memory that a string has: the next message finds a used one here.
+    std::string next = pool_->Take();
+    wire.mutable_block()->swap(next);
+    return pool_->Pin(std::move(next));
   }
 
   static StallTimes IdleFromWire(const v1::StreamIdle& idle) {
@@ -286,6 +327,8 @@ class RemoteEpochStream : public EpochStream {
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
+  std::shared_ptr<SharedBlocks>
+      blocks_;  // null: nothing is shared; set by the receiver, before any frame of it
   std::deque<EpochFrame> ready_;
   absl::Time last_message_;     // with frames; at first when the request was accepted
   absl::Time waits_since_;      // with next_waits_

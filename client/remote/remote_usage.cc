@@ -18,6 +18,8 @@ absl::StatusOr<ServerUsage> RemoteUsage(const Connection& connection) {
   result.store_wait_seconds = usage.store_wait_seconds();
   result.socket_wait_seconds = usage.socket_wait_seconds();
   result.queue_wait_seconds = usage.queue_wait_seconds();
+  result.sent_bytes = usage.sent_bytes();
+  result.shared_bytes = usage.shared_bytes();
   return result;
 }
 

@@ -1,5 +1,6 @@
 #include "proto/wire/convert.h"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -265,6 +266,23 @@ absl::StatusOr<EpochRequest> FromWire(const v1::EpochRequest& wire) {
   AFTERIMAGE_ASSIGN_OR_RETURN(request.selection, FromWire(wire.selection()));
   request.credit_bytes = wire.credit_bytes();
   return request;
+}
+
+void ToWire(const SharedMemoryName& name, v1::SharedRegion* wire) {
+  wire->set_pid(name.pid);
+  wire->set_file_descriptor(name.descriptor);
+  wire->set_bytes(name.bytes);
+  wire->set_nonce(name.nonce.data(), name.nonce.size());
+}
+
+absl::StatusOr<SharedMemoryName> FromWire(const v1::SharedRegion& wire) {
+  SharedMemoryName name{wire.pid(), wire.file_descriptor(), wire.bytes()};
+  if (wire.nonce().size() != name.nonce.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("region.nonce has ", wire.nonce().size(), " bytes, expected ", name.nonce.size()));
+  }
+  std::copy(wire.nonce().begin(), wire.nonce().end(), name.nonce.begin());
+  return name;
 }
 
 int64_t ExpiryToWire(absl::Time expires) { return absl::ToInt64Microseconds(expires - absl::Now()); }

@@ -8,6 +8,7 @@
 #include "afterimage/v1/common.pb.h"
 #include "afterimage/v1/epochs.pb.h"
 #include "afterimage/v1/units.pb.h"
+#include "core/base/shared_memory.h"
 #include "core/feature/feature_catalog.h"
 #include "core/feature/feature_store.h"
 #include "core/feature/unit_ledger.h"
@@ -38,6 +39,9 @@ absl::StatusOr<SetSummary> FromWire(const v1::SetSummary& wire);
 
 void ToWire(const EpochRequest& request, v1::EpochRequest* wire);
 absl::StatusOr<EpochRequest> FromWire(const v1::EpochRequest& wire);
+
+void ToWire(const SharedMemoryName& name, v1::SharedRegion* wire);
+absl::StatusOr<SharedMemoryName> FromWire(const v1::SharedRegion& wire);
 
 // Expiry travels as the time that is left, so that clocks need not agree.
 void ToWire(const UnitLease& lease, v1::Lease* wire);

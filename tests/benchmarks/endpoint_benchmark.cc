@@ -5,7 +5,8 @@
 //   endpoint_benchmark FOLDER [--rounds 15] [--size 230] [--python PYTHON] [--brief]
 //
 // FOLDER takes 5 GB and is kept for the next run. With PYTHON, one that has pyarrow, Flight runs too.
-// --brief: one stream, the raw stream and the store alone.
+// --brief: one stream, the raw stream and the store alone. --same-host: the ways between processes of one
+// machine.
 #include <stdlib.h>
 #include <sys/types.h>
 
@@ -142,9 +143,12 @@ void Run(const EndpointArguments& arguments, const RecordShape& shape) {
   const EndpointData data = PrepareEndpointData(folder, shape);
   const Certificate tls(folder);
   const std::string socket = (folder / "socket").string();
+  const std::string plain_socket = (folder / "plain_socket").string();
   fs::remove(socket);
+  fs::remove(plain_socket);
   const ServerProcess server(data.cache, "127.0.0.1:0");
   const ServerProcess unix_server(data.cache, "unix:" + socket);
+  const ServerProcess plain_unix_server(data.cache, "unix:" + plain_socket, {"--no-shared-memory"});
   const ServerProcess tls_server(data.cache, "127.0.0.1:0",
                                  {"--tls-cert", tls.certificate, "--tls-key", tls.key});
   const std::string raw_socket = (folder / "raw_socket").string();
@@ -164,6 +168,7 @@ void Run(const EndpointArguments& arguments, const RecordShape& shape) {
   std::vector<OpenedCache> four;
   for (uint32_t rank = 0; rank < kNumStreams; ++rank) four.push_back(Require(OpenCache(address)));
   const OpenedCache over_unix = Require(OpenCache("unix:" + socket));
+  const OpenedCache over_plain_unix = Require(OpenCache("unix:" + plain_socket));
   const OpenedCache over_tls = Require(OpenCache(absl::StrCat("grpcs://127.0.0.1:", tls_server.port()),
                                                  {.access = {.ca_file = tls.certificate}}));
   const OpenedCache embedded = Require(OpenCache(data.cache));
@@ -191,6 +196,13 @@ void Run(const EndpointArguments& arguments, const RecordShape& shape) {
   const size_t store = add({"the store's own read", [&] { return ReadStore(*set.store, *manifest, data); }});
   comparisons.push_back({ours, raw, 0.95});
   std::optional<size_t> level, rows;
+  if (!arguments.brief || arguments.same_host) {
+    const size_t shared =
+        add({"ReadEpoch, unix socket and shared memory", epoch(over_unix, data.request), unix_server.pid()});
+    const size_t unshared =
+        add({"ReadEpoch, unix socket alone", epoch(over_plain_unix, data.request), plain_unix_server.pid()});
+    comparisons.insert(comparisons.end(), {{shared, ours, 1.3}, {unshared, ours}, {shared, unshared}});
+  }
   if (!arguments.brief) {
     const size_t constant =
         add({"raw stream, one message",
@@ -200,15 +212,13 @@ void Run(const EndpointArguments& arguments, const RecordShape& shape) {
         add({"raw stream, unix socket",
              [&] { return ReadRawInto(unix_channel, RawOrder::kShuffled, data.num_records, tensor); },
              raw_server.pid()});
-    const size_t over_socket =
-        add({"ReadEpoch, unix socket", epoch(over_unix, data.request), unix_server.pid()});
     const size_t streams = add({"ReadEpoch, four streams",
                                 [&] { return ReadFourStreams(four, data.request, tensors); }, server.pid()});
     const size_t encrypted = add({"ReadEpoch, TLS", epoch(over_tls, data.request), tls_server.pid()});
     level = add({"one level of five", epoch(cache, one_level), server.pid()});
     rows = add({"visible rows", epoch(cache, visible), server.pid()});
     const Comparison with_ours[] = {
-        {ours, constant}, {over_socket, ours, 1.3}, {raw_unix, raw}, {streams, ours, 1.0}, {encrypted, ours}};
+        {ours, constant}, {raw_unix, raw}, {streams, ours, 1.0}, {encrypted, ours}};
     comparisons.insert(comparisons.end(), std::begin(with_ours), std::end(with_ours));
   }
   if (flight_client != nullptr) {

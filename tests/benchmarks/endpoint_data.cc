@@ -123,6 +123,8 @@ EndpointArguments ParseEndpointArguments(int argc, char** argv) {
       arguments.python = argv[++i];
     } else if (flag == "--brief") {
       arguments.brief = true;
+    } else if (flag == "--same-host") {
+      arguments.brief = arguments.same_host = true;
     } else {
       arguments.folder = flag;
     }
@@ -131,7 +133,10 @@ EndpointArguments ParseEndpointArguments(int argc, char** argv) {
     if (size.empty() || size == shape.name) arguments.shapes.push_back(shape);
   }
   if (arguments.folder.empty() || arguments.rounds < 1 || arguments.shapes.empty()) {
-    std::fprintf(stderr, "usage: %s FOLDER [--rounds N] [--size 45|230|760] [--python PYTHON] [--brief]\n", argv[0]);
+    std::fprintf(
+        stderr,
+        "usage: %s FOLDER [--rounds N] [--size 45|230|760] [--python PYTHON] [--brief | --same-host]\n",
+        argv[0]);
     std::exit(2);
   }
   return arguments;

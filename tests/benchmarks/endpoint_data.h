@@ -65,6 +65,7 @@ struct EndpointArguments {
   std::vector<RecordShape> shapes;  // all, or the one of that size
   std::string python;               // that runs endpoint_anchors.py; empty: nothing of it is measured
   bool brief = false;               // only the sides that the bars compare with first
+  bool same_host = false;
 };
 EndpointArguments ParseEndpointArguments(int argc, char** argv);
 

@@ -56,15 +56,17 @@ TEST_F(ServerOptionsTest, FlagsWinOverTheEnvironmentOverTheFileOverTheDefaults) 
 }
 
 TEST_F(ServerOptionsTest, WhatPrintConfigPrintsIsAConfigFile) {
-  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(
-      const ServerOptions options,
-      Parse({"--cache", "/x", "--max-streams", "7", "--tls-cert", "/c", "--create", "--log", "all"}));
+  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const ServerOptions options,
+                                  Parse({"--cache", "/x", "--max-streams", "7", "--tls-cert", "/c",
+                                         "--create", "--log", "all", "--no-shared-memory"}));
   AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const ServerOptions again,
                                   Parse({"--config=" + WriteConfig(options.Print())}));
   EXPECT_EQ(again.cache, "/x");
   EXPECT_EQ(again.max_streams, 7);
   EXPECT_EQ(again.tls.certificate, "/c");
   EXPECT_TRUE(again.create);
+  EXPECT_FALSE(again.shared_memory);
+  EXPECT_TRUE(ServerOptions().shared_memory);
   EXPECT_EQ(again.log, CallLog::Level::kAll);
   EXPECT_FALSE(again.insecure);
 }

@@ -69,6 +69,7 @@ TEST_F(StreamBenchTest, SaysWhatAnOperatorWantsToKnowFirst) {
   EXPECT_EQ(remote.status, 0) << remote.err;
   EXPECT_THAT(remote.out, AllOf(HasSubstr("records/s"), HasSubstr("GB/s"), HasSubstr("client "),
                                 HasSubstr("its whole process"), HasSubstr("digest "), HasSubstr("epoch 3"),
+                                HasSubstr("its bytes    came 0 % through shared memory"),
                                 HasSubstr("stall ledger The ranks waited "), HasSubstr("credit    wire")));
   EXPECT_THAT(StreamBench(Path("cache")).out, HasSubstr("the folder is read in this process"));
 }

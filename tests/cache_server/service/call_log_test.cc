@@ -31,6 +31,9 @@ TEST(CallLogTest, TextIsOneLineWithWhatAnOperatorLooksFor) {
             "2023-11-14T22:13:20.000Z 0011aabb-7 ReadEpoch OK from ipv4:10.0.0.7:51234 in 1500.0 ms, token "
             "of trainers, "
             "12 records, 3456 bytes");
+  CallRecord shared = Stream();
+  shared.shared_bytes = 3000;
+  EXPECT_THAT(CallLog::Format(shared, false), HasSubstr("3456 bytes, 3000 by shared memory"));
   CallRecord failed = Stream();
   failed.status = absl::NotFoundError("no such set\nthere are: a");
   EXPECT_THAT(CallLog::Format(failed, false), HasSubstr("NOT_FOUND from"));
@@ -52,6 +55,9 @@ TEST(CallLogTest, JsonIsOneObject) {
   EXPECT_EQ(json["code"], "DATA_LOSS");
   EXPECT_EQ(json["records"], 12);
   EXPECT_EQ(json["token"], "trainers");
+  EXPECT_FALSE(json.contains("shared_bytes"));
+  call.shared_bytes = 3000;
+  EXPECT_EQ(Json::parse(CallLog::Format(call, true))["shared_bytes"], 3000);
   EXPECT_THAT(json["error"].get<std::string>(), HasSubstr("\"quotes\""));
 }
 

@@ -25,8 +25,9 @@ namespace afterimage::testing {
 struct RawClient {
   explicit RawClient(const ServedCache& cache) : RawClient(cache.server()) {}
   explicit RawClient(const CacheServer& server, const grpc::ChannelArguments& arguments = {})
-      : channel(grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(server.port()),
-                                          grpc::InsecureChannelCredentials(), arguments)) {}
+      : channel(grpc::CreateCustomChannel(
+            server.port() == 0 ? server.address() : "127.0.0.1:" + std::to_string(server.port()),
+            grpc::InsecureChannelCredentials(), arguments)) {}
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<v1::Catalog::Stub> catalog = v1::Catalog::NewStub(channel);
   std::unique_ptr<v1::Records::Stub> records = v1::Records::NewStub(channel);

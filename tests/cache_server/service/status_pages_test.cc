@@ -98,6 +98,7 @@ TEST(StatusPagesTest, MetricsCountWhatTheServerDoes) {
   const auto metrics = ParseMetrics(page.body);
   EXPECT_EQ(metrics.at("afterimage_records_sent_total").sum, 40);
   EXPECT_GT(metrics.at("afterimage_record_bytes_sent_total").sum, 40 * 500);
+  EXPECT_EQ(metrics.at("afterimage_record_bytes_shared_total").sum, 0);  // by TCP
   EXPECT_THAT(page.body, HasSubstr("afterimage_calls_total{method=\"ReadEpoch\",code=\"OK\"} 1\n"));
   EXPECT_THAT(page.body, HasSubstr("afterimage_calls_total{method=\"GetCapabilities\",code=\"OK\"} 1\n"));
   EXPECT_THAT(page.body, HasSubstr("afterimage_call_seconds_count{method=\"ReadEpoch\"} 1\n"));

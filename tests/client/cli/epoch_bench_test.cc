@@ -126,6 +126,8 @@ TEST_F(EpochBenchTest, CountsEveryRecordOnce) {
   EXPECT_GT(report.client_peak_bytes, 0);
   ASSERT_TRUE(report.server.has_value());
   EXPECT_GT(report.server->process.peak_resident_bytes, 0);  // in this test the same process
+  EXPECT_EQ(report.server->sent_bytes, report.bytes);
+  EXPECT_EQ(report.server->shared_bytes, 0);  // by TCP
   EXPECT_GT(report.server->store_wait_seconds + report.server->queue_wait_seconds, 0);
   absl::Duration parts;
   for (const StallRow& row : report.stalls) parts += row.times.Total();

@@ -13,6 +13,7 @@
 #include "tests/cache_server/service/served_cache.h"
 #include "tests/conformance/epoch_positions_conformance.h"
 #include "tests/conformance/epoch_source_conformance.h"
+#include "tests/testing/temporary_folder.h"
 
 namespace afterimage::testing {
 namespace {
@@ -22,8 +23,14 @@ using ::testing::HasSubstr;
 // A source with a server of its own between it and the catalog.
 class ServedSource : public EpochSource {
  public:
-  ServedSource(FeatureCatalog* catalog, const EpochReader::Options& options) : reader_(catalog, options) {
-    absl::StatusOr<std::unique_ptr<CacheServer>> server = CacheServer::Start(catalog, &reader_, {});
+  // `shared`: through a unix socket, with every block in shared memory that finds room there.
+  ServedSource(FeatureCatalog* catalog, const EpochReader::Options& options, bool shared = false)
+      : reader_(catalog, options) {
+    CacheServer::Options server_options;
+    if (shared) server_options.listen = "unix:" + (folder_ / "socket").string();
+    server_options.limits.min_shared_block_bytes = 1;
+    absl::StatusOr<std::unique_ptr<CacheServer>> server =
+        CacheServer::Start(catalog, &reader_, server_options);
     EXPECT_THAT(server, IsOk());
     server_ = *std::move(server);
     absl::StatusOr<std::shared_ptr<Connection>> connection = Connection::Open(server_->address(), {});
@@ -36,6 +43,7 @@ class ServedSource : public EpochSource {
   }
 
  private:
+  const TemporaryFolder folder_;
   EpochReader reader_;
   std::unique_ptr<CacheServer> server_;
   std::unique_ptr<RemoteEpochSource> remote_;
@@ -49,6 +57,10 @@ INSTANTIATE_TEST_SUITE_P(Remote, EpochSourceConformance,
                              [](FeatureCatalog* catalog) {
                                return std::make_unique<ServedSource>(
                                    catalog, EpochReader::Options{.num_threads = 4, .max_slots = 3});
+                             },
+                             [](FeatureCatalog* catalog) {
+                               return std::make_unique<ServedSource>(catalog, EpochReader::Options(),
+                                                                     /*shared=*/true);
                              }));
 
 // Reads frames until the end or an error, giving credit back.
