@@ -2,7 +2,7 @@
 // Arrow Flight with the same records in the same shuffled order. Everything on loopback, servers in processes
 // of their own, all sides in turn.
 //
-//   endpoint_benchmark FOLDER [--rounds 15] [--size 230] [--python PYTHON] [--brief]
+//   endpoint_benchmark FOLDER [--rounds 15] [--size 230] [--python PYTHON] [--brief | --same-host]
 //
 // FOLDER takes 5 GB and is kept for the next run. With PYTHON, one that has pyarrow, Flight runs too.
 // --brief: one stream, the raw stream and the store alone. --same-host: the ways between processes of one
