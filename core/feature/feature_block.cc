@@ -192,10 +192,17 @@ bool FeatureBlock::PlaneFits(const Section& section) const {
     return section.rows == 1 && section.columns > 0 && num_values <= most;
   }
   const bool fell_back = type == ElementType::kF16 && NeedsProfile(codec_);
-  // How many channels of packed rows are wide, the profile says: OpenPlane asks it.
-  return (type == expected || fell_back) && section.rows == num_tokens_ &&
-         section.columns >= block::RowElements(type, width_, 0) &&
-         section.columns <= block::RowElements(type, width_, width_);
+  if ((type != expected && !fell_back) || section.rows != num_tokens_) return false;
+  if (block::PackedBits(type) == 0) return section.columns == width_;
+  // How many channels are wide, the profile says, where the block's is at hand. Without it rows are copied,
+  // and never decoded.
+  const bool is_known =
+      profile_ != nullptr && profile_->digest() == profile_digest_ && profile_->width() == width_;
+  const LevelCodes* const codes = is_known ? profile_->FindCodes(section.level) : nullptr;
+  const size_t least = codes == nullptr ? 0 : codes->packed.wide.size();
+  const size_t most = codes == nullptr ? width_ : least;
+  return section.columns >= PackedRowBytes(block::PackedBits(type), width_, least) &&
+         section.columns <= PackedRowBytes(block::PackedBits(type), width_, most);
 }
 
 // Raw rows, or what they are packed into, which is smaller and of a size that a reader may allocate.

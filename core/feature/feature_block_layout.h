@@ -133,10 +133,6 @@ inline constexpr ElementType RowType(ElementType type) {
          : type == ElementType::kCodedBf16 ? ElementType::kBf16
                                            : type;
 }
-// Of a row of `width` values, in elements; `num_wide`: wide channels of packed ones. Not for coded planes.
-inline size_t RowElements(ElementType type, size_t width, size_t num_wide) {
-  return PackedBits(type) == 0 ? width : PackedRowBytes(PackedBits(type), width, num_wide);
-}
 
 // Of a plane of this codec. In a block of a codec with exceptions a plane with too many of them is kF16
 // instead.

@@ -172,12 +172,7 @@ absl::StatusOr<block::PlaneReader> FeatureBlock::OpenPlane(uint32_t level, bool 
   block::PlaneScales scales;
   if (decodes) {
     AFTERIMAGE_ASSIGN_OR_RETURN(const LevelCodes* const codes, CodesOf(level));
-    const int bits = block::PackedBits(type);
-    if (bits != 0 && row_bytes != codes->packed.RowBytes(bits)) {
-      return Damaged("level ", level, " has rows of ", row_bytes, " bytes, by its profile they have ",
-                     codes->packed.RowBytes(bits));
-    }
-    scales = {&codes->i8x, &codes->packed};
+    scales = {&codes->i8x, &codes->packed};  // row_bytes fits them: PlaneFits
   }
   AFTERIMAGE_ASSIGN_OR_RETURN(const ByteSpan exceptions, ExceptionsOf(level));
   return block::PlaneReader(type, width_, row_bytes, bytes, exceptions, scales);

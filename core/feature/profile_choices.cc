@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "core/feature/packed_codes.h"
+
 namespace afterimage {
 
 float ChooseI8xClip(std::span<const float> sigma) {
@@ -36,6 +38,9 @@ std::vector<uint16_t> ChooseWideChannels(std::span<const float> sigma) {
   const size_t most = 2 * (sigma.size() / kChannelsPerPair);
   size_t num_wide = std::min<size_t>(2, sigma.size());
   while (num_wide + 2 <= most && stands_out(num_wide + 2)) num_wide += 2;
+  const auto num_beyond = static_cast<size_t>(
+      std::ranges::count_if(sigma, [](float deviation) { return deviation > kLargestScale; }));
+  num_wide = std::min(std::max(num_wide, (num_beyond + 1) / 2 * 2), sigma.size());
   order.resize(num_wide);
   std::ranges::sort(order);
   return order;

@@ -20,9 +20,9 @@ inline constexpr double kI8xRmseAim = 0.0098;
 float ChooseI8xClip(std::span<const float> sigma);
 
 // The channels that i4x to i6x keep in whole bytes, ascending: those of the largest sigma (ties: the lower
-// number). They come in pairs, since two share a byte: at least one pair, at most one for every 36 channels,
-// and only as long as both have more than 2.5 times the mean square deviation of all channels that are left.
-// Each takes half a byte more than a code. `sigma`: at most 65536 channels.
+// number). They come in pairs, since two share a byte: one; more, up to one for every 36 channels, as long as
+// both have over 2.5 times the mean square deviation of the channels that are left; and all channels above
+// kLargestScale, which codes do not reach. Each takes half a byte more than a code. `sigma`: at most 65536.
 std::vector<uint16_t> ChooseWideChannels(std::span<const float> sigma);
 
 }  // namespace afterimage

@@ -323,21 +323,33 @@ TEST(FeatureBlockCodecsTest, PackedRowsOfAnotherLengthThanTheProfileSaysAreDataL
   };
   // Half a byte for each channel, and for each wide one, of which there are seven.
   constexpr uint32_t kCodes = kWidth / 2, kMost = kCodes + kWidth / 2;
-  std::vector<float> values(5 * kWidth);
   for (const uint32_t columns : {kCodes, kCodes + 3, kCodes + 4, kCodes + 5, kMost}) {
     const std::string bytes = sealed(columns);
-    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block,
-                                    FeatureBlock::Parse(AsBytes(bytes), &profile()));
-    AFTERIMAGE_EXPECT_OK(block.VerifyAll());
-    const absl::Status read = block.ReadLevel(3, {}, values);
+    const absl::Status parsed = FeatureBlock::Parse(AsBytes(bytes), &profile()).status();
     if (columns == kCodes + 4) {
-      AFTERIMAGE_EXPECT_OK(read);
+      AFTERIMAGE_EXPECT_OK(parsed);
     } else {
-      EXPECT_THAT(read, StatusIs(absl::StatusCode::kDataLoss, HasSubstr("by its profile they have 16")));
+      EXPECT_THAT(parsed, StatusIs(absl::StatusCode::kDataLoss, HasSubstr("does not fit the header")));
+    }
+    // Whoever has no profile, or another one, can copy rows, and no more.
+    ProfileContent content = profile().content();
+    content.levels[0].wide.pop_back();
+    AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureProfile other, FeatureProfile::Create(content));
+    for (const FeatureProfile* const given : {static_cast<const FeatureProfile*>(nullptr), &other}) {
+      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block, FeatureBlock::Parse(AsBytes(bytes), given));
+      AFTERIMAGE_EXPECT_OK(block.VerifyAll());
+      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const PinnedBytes part,
+                                      SelectFromBlock(block, PinnedBytes::FromString(bytes),
+                                                      {.tokens = Selection::Tokens::kMask, .pixels = false},
+                                                      std::vector<uint16_t>{3, 0}));
+      AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock cut, FeatureBlock::Parse(part.bytes, given));
+      EXPECT_EQ(cut.LevelBytes(3), 3 * columns);
+      std::vector<float> values(5 * kWidth);
+      EXPECT_THAT(block.ReadLevel(3, {}, values), StatusIs(absl::StatusCode::kFailedPrecondition));
     }
   }
   for (const uint32_t columns : {kCodes - 1, kMost + 1}) {
-    EXPECT_THAT(FeatureBlock::Parse(AsBytes(sealed(columns)), &profile()),
+    EXPECT_THAT(FeatureBlock::Parse(AsBytes(sealed(columns))),
                 StatusIs(absl::StatusCode::kDataLoss, HasSubstr("does not fit the header")));
   }
 }

@@ -43,14 +43,14 @@ TEST(ProfileChoicesTest, TheClipIsSmallerWhereDeviationsHoldTheEnergy) {
 }
 
 TEST(ProfileChoicesTest, WideChannelsAreThoseOfTheLargestDeviation) {
-  std::vector<float> sigma(112, 1.0f);
+  std::vector<float> sigma(112, 0.5f);
   EXPECT_THAT(ChooseWideChannels(sigma), ElementsAre(0, 1));  // of equal ones the first
-  sigma[70] = 1.75f;
-  sigma[3] = 2.0f;
+  sigma[70] = 0.875f;
+  sigma[3] = 1.0f;
   EXPECT_THAT(ChooseWideChannels(sigma), ElementsAre(3, 70));
-  sigma[111] = 1.75f;
+  sigma[111] = 0.875f;
   EXPECT_THAT(ChooseWideChannels(sigma), ElementsAre(3, 70)) << "the fourth does not stand out";
-  sigma[20] = 1.75f;
+  sigma[20] = 0.875f;
   EXPECT_THAT(ChooseWideChannels(sigma), ElementsAre(3, 20, 70, 111));
   EXPECT_THAT(ChooseWideChannels(std::vector<float>{}), IsEmpty());
   EXPECT_THAT(ChooseWideChannels(std::vector<float>{0.5f}), ElementsAre(0));
@@ -65,13 +65,23 @@ TEST(ProfileChoicesTest, ThereAreAsManyWideChannelsAsStandOutInPairs) {
     for (size_t i = 0; i < num_far; ++i) sigma[i] = far;
     return ChooseWideChannels(sigma).size();
   };
-  EXPECT_EQ(with_far(768, 7, 3.0f), 6u);
+  EXPECT_EQ(with_far(768, 7, 1.5f), 6u);
   EXPECT_EQ(with_far(768, 33, 0.85f), 32u);
   EXPECT_EQ(with_far(768, 33, 0.75f), 2u) << "less than the root of 2.5";
-  EXPECT_EQ(with_far(768, 42, 3.0f), 42u) << "one pair of 36 channels";
-  EXPECT_EQ(with_far(768, 60, 3.0f), 42u);
-  EXPECT_EQ(with_far(1024, 56, 3.0f), 56u);
-  EXPECT_EQ(with_far(65536, 3640, 3.0f), 3640u);
+  EXPECT_EQ(with_far(768, 42, 1.5f), 42u) << "one pair of 36 channels";
+  EXPECT_EQ(with_far(768, 60, 1.5f), 42u);
+  EXPECT_EQ(with_far(1024, 56, 1.5f), 56u);
+  EXPECT_EQ(with_far(65536, 3640, 1.5f), 3640u);
+}
+
+// Scales of codes end at 1.5: with a wider deviation one value in twenty would be an exception.
+TEST(ProfileChoicesTest, ChannelsThatCodesDoNotReachAreAllWide) {
+  std::vector<float> sigma(24, 2.3f);
+  EXPECT_EQ(ChooseWideChannels(sigma).size(), 24u);
+  sigma.resize(23, 2.3f);
+  EXPECT_EQ(ChooseWideChannels(sigma).size(), 23u);
+  for (size_t c = 5; c < sigma.size(); ++c) sigma[c] = 1.5f;
+  EXPECT_THAT(ChooseWideChannels(sigma), ElementsAre(0, 1, 2, 3, 4, 5));
 }
 
 }  // namespace
