@@ -209,8 +209,12 @@ TEST_P(FeatureCatalogConformance, ASetNeedsItsProfile) {
 
 TEST_P(FeatureCatalogConformance, OneWorkerDecidesARequest) {
   const Digest256 request = MakeSyntheticManifest(1).digest();
-  const Digest256 set = MakeSyntheticManifest(2).digest();
-  const Digest256 other_set = MakeSyntheticManifest(3).digest();
+  const auto make_set = [&](uint32_t width) {
+    const SetDescription description = MakeSyntheticDescription({.width = width});
+    AFTERIMAGE_EXPECT_OK(catalog().CreateSet(description));
+    return description.set.Id();
+  };
+  const Digest256 set = make_set(8), other_set = make_set(16);
   const absl::Duration lease = absl::Seconds(2);
   const auto claim = [&](const std::string& worker, absl::Duration duration = absl::Seconds(2)) {
     const absl::StatusOr<ChoiceClaim> claimed = catalog().ClaimChoice(request, worker, duration);

@@ -2,7 +2,9 @@
 // decodes.
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <bit>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -157,7 +159,10 @@ TEST_F(CodedTargetsTest, TheCachesOfTheseTestsHaveExceptions) {
     const TrainingBatch::CodedTarget& target = batch->coded[0];
     const RowsToDecode rows = target.rows.View(target.memory.data_ptr<uint8_t>(), {});
     ASSERT_GT(rows.num_rows, 0u);
-    EXPECT_EQ(rows.rows[0].code, codec == Codec::kI8x ? RowCode::kI8 : RowCode::kPacked4);
+    // Planes with too many exceptions are f16: of packed ones that may be some.
+    const RowCode code = codec == Codec::kI8x ? RowCode::kI8 : RowCode::kPacked4;
+    const auto num_coded = std::ranges::count(std::span(rows.rows, rows.num_rows), code, &CodedRow::code);
+    EXPECT_GT(num_coded, 0) << name;
     EXPECT_GT(rows.rows[rows.num_rows].first_exception, 0u) << name;
   }
 }

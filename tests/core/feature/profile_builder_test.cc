@@ -78,7 +78,7 @@ TEST(ProfileBuilderTest, WhatFollowsFromTheMomentsIsChosen) {
   for (const LevelProfile& level : profile.content().levels) {
     EXPECT_EQ(level.i8x_clip, ChooseI8xClip(level.sigma));
     EXPECT_EQ(level.wide, ChooseWideChannels(level.sigma));
-    EXPECT_EQ(level.wide.size(), 2u);
+    EXPECT_FALSE(level.wide.empty());
   }
 }
 
