@@ -89,7 +89,8 @@ class RemoteEpochStream : public EpochStream {
       const uint64_t repaid = std::min(bytes, lent_bytes_);
       lent_bytes_ -= repaid;
       unsent_credit_ += bytes - repaid;
-      if (!(next_waits_ && ServerWaits()) && unsent_credit_ < std::max<uint64_t>(request_.credit_bytes / kCreditPortions, 1))
+      if (!(next_waits_ && ServerWaits()) &&
+          unsent_credit_ < std::max<uint64_t>(request_.credit_bytes / kCreditPortions, 1))
         return;
     }
     SendCredit();
