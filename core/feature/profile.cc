@@ -124,7 +124,8 @@ absl::StatusOr<size_t> CheckHead(ByteSpan bytes) {
   const uint32_t version = LoadLittleEndian<uint32_t>(bytes.data() + kVersionAt);
   if (version != kFormatVersion) {
     return absl::FailedPreconditionError(
-        absl::StrCat("profile: format version ", version, ", this program reads version ", kFormatVersion));
+        absl::StrCat("profile: format version ", version, ", this program reads version ", kFormatVersion,
+                     "; calibrate again, and make its sets anew (afterimage recode, from f32 or f16)"));
   }
   if (bytes.size() < kHeaderBytes + kDigestBytes) return Damaged(bytes.size(), " bytes are too few");
   const uint32_t num_levels = LoadLittleEndian<uint32_t>(bytes.data() + kNumLevelsAt);
