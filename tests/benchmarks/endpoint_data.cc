@@ -97,7 +97,8 @@ uint64_t ReadEpochInto(EpochSource& source, const EpochRequest& request, BatchTe
   for (uint64_t sample = 0;; ++sample) {
     const std::optional<EpochFrame> frame = Require(stream->Next());
     if (!frame.has_value()) return bytes;
-    if (frame->state != RecordState::kOk) Require(absl::InternalError("a record is not OK: " + frame->reason));
+    if (frame->state != RecordState::kOk)
+      Require(absl::InternalError("a record is not OK: " + frame->reason));
     const FeatureBlock block = Require(FeatureBlock::Parse(frame->block));
     const uint64_t level_bytes = uint64_t{2} * block.num_tokens() * block.width();
     for (size_t i = 0; i < block.levels().size(); ++i) {
@@ -112,6 +113,7 @@ uint64_t ReadEpochInto(EpochSource& source, const EpochRequest& request, BatchTe
 EndpointArguments ParseEndpointArguments(int argc, char** argv) {
   EndpointArguments arguments;
   std::string size;
+  bool is_understood = true;
   for (int i = 1; i < argc; ++i) {
     const std::string flag = argv[i];
     const bool has_value = i + 1 < argc;
@@ -125,14 +127,16 @@ EndpointArguments ParseEndpointArguments(int argc, char** argv) {
       arguments.brief = true;
     } else if (flag == "--same-host") {
       arguments.brief = arguments.same_host = true;
-    } else {
+    } else if (arguments.folder.empty() && !flag.starts_with("-")) {
       arguments.folder = flag;
+    } else {
+      is_understood = false;
     }
   }
   for (const RecordShape& shape : kRecordShapes) {
     if (size.empty() || size == shape.name) arguments.shapes.push_back(shape);
   }
-  if (arguments.folder.empty() || arguments.rounds < 1 || arguments.shapes.empty()) {
+  if (!is_understood || arguments.folder.empty() || arguments.rounds < 1 || arguments.shapes.empty()) {
     std::fprintf(
         stderr,
         "usage: %s FOLDER [--rounds N] [--size 45|230|760] [--python PYTHON] [--brief | --same-host]\n",
