@@ -33,7 +33,9 @@ RowCode CodeOf(ElementType type) {
 }
 
 RowScale ScaleOf(ElementType type, Codec codec) {
-  if (block::PackedBits(type) != 0) return RowScale::kPacked;
+  if (type == ElementType::kPacked4) return RowScale::kPacked4;
+  if (type == ElementType::kPacked5) return RowScale::kPacked5;
+  if (type == ElementType::kPacked6) return RowScale::kPacked6;
   return type == ElementType::kI8 && IsEzq(codec) ? RowScale::kEzq : RowScale::kI8x;
 }
 

@@ -3,7 +3,6 @@
 // build.
 #pragma once
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -18,8 +17,8 @@ namespace afterimage {
 // How the bytes of one row are to be read. Numbers are in memory that goes to a device, in no file.
 enum class RowCode : uint8_t { kF32, kF16, kBf16, kI8, kPacked4, kPacked5, kPacked6 };
 // What quantised values are multiplied by: a row of ScaleView::scale. Floats have none, and say kI8x.
-enum class RowScale : uint8_t { kI8x, kPacked, kEzq };
-inline constexpr size_t kNumRowScales = 3;
+enum class RowScale : uint8_t { kI8x, kPacked4, kPacked5, kPacked6, kEzq };
+inline constexpr size_t kNumRowScales = 5;
 
 // Values as they are decoded to: float32, IEEE binary16 or bfloat16, the latter two rounded to the nearest,
 // ties to even, and to infinity beyond their range.
@@ -46,9 +45,9 @@ static_assert(sizeof(CodedException) == 8);
 // The constants of one level, as ScaleTables (scale_tables.h) lays them out. All null where no row is
 // quantised.
 struct ScaleView {
-  const float* magnitudes = nullptr;  // [64]: index i of b bits at (1 << (b - 1)) + i
-  const float* mean = nullptr;        // [width]
-  const float* scale = nullptr;    // [kNumRowScales, width]; that of wide channels in the row of kPacked too
+  const float* levels = nullptr;   // [256]: level i of packed rows of b bits at (2 << b) + i
+  const float* mean = nullptr;     // [width]
+  const float* scale = nullptr;    // [kNumRowScales, width]; those of wide channels among the packed ones
   const uint32_t* wide = nullptr;  // [width]: 1 + the number of a packed row's wide channel, 0 for the others
 };
 
@@ -83,10 +82,7 @@ AFTERIMAGE_HOST_DEVICE inline float PackedLevel(int bits, const ScaleView& scale
                                                 const uint8_t* row, uint32_t channel) {
   if (const uint32_t wide = scales.wide[channel]; wide != 0)
     return static_cast<float>(PackedWideAt(bits, width, row, channel, wide - 1));
-  const uint32_t code = PackedCodeAt(bits, width, row, channel);
-  const uint32_t size = 1u << (bits - 1);
-  const uint32_t sign = code << (32 - bits) & 0x80000000u;
-  return std::bit_cast<float>(std::bit_cast<uint32_t>(scales.magnitudes[size + (code & (size - 1))]) ^ sign);
+  return scales.levels[(2u << bits) + PackedLevelAt(bits, width, row, channel)];
 }
 
 template <FloatType type>

@@ -88,6 +88,13 @@ absl::Status FeatureBlock::ParseHeader() {
   is_mask_order_ = (flags & block::kMaskOrder) != 0;
   // The one of packed pixels only if the sections have some: CheckSections looks.
   const uint32_t version = load(block::kVersionAt);
+  if (PackedBits(static_cast<Codec>(codec)) != 0 && (version == 2 || version == 3)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "feature block: codec ", CodecName(static_cast<Codec>(codec)), " in format version ", version,
+        ", this program reads version 5: rows of i4x, i5x and i6x became other ones before the first "
+        "release. "
+        "Make the set anew: `afterimage recode` from a set of another codec, or `afterimage-precompute`"));
+  }
   if (version != block::VersionOf(codec, false) && version != block::VersionOf(codec, true)) {
     return Damaged("codec ", codec, " in format version ", version);
   }
@@ -199,7 +206,7 @@ bool FeatureBlock::PlaneFits(const Section& section) const {
   const bool is_known =
       profile_ != nullptr && profile_->digest() == profile_digest_ && profile_->width() == width_;
   const LevelCodes* const codes = is_known ? profile_->FindCodes(section.level) : nullptr;
-  const size_t least = codes == nullptr ? 0 : codes->packed.wide.size();
+  const size_t least = codes == nullptr ? 0 : codes->packed.wide().size();
   const size_t most = codes == nullptr ? width_ : least;
   return section.columns >= PackedRowBytes(block::PackedBits(type), width_, least) &&
          section.columns <= PackedRowBytes(block::PackedBits(type), width_, most);

@@ -22,7 +22,7 @@ class PlaneReader;
 }  // namespace block
 
 // The newest; all older ones are read too.
-inline constexpr uint32_t kFeatureBlockVersion = 4;
+inline constexpr uint32_t kFeatureBlockVersion = 5;
 
 // The block of one record. InvalidArgument: an inconsistent record (sizes, token order, levels), a NaN or Inf
 // in a value (names level and token), a value beyond the codec's range; a codec that needs a profile

@@ -170,6 +170,7 @@ inline constexpr ElementType PlaneType(Codec codec) {
 // The version that a block's header says: the first one that had its codec, and packed pixels where they are
 // so, so that programs of that version read it too. `codec`: the header's, 0 in a failure.
 inline constexpr uint32_t VersionOf(uint8_t codec, bool has_packed_pixels) {
+  if (PackedBits(static_cast<Codec>(codec)) != 0) return 5;
   if (IsStepCodec(static_cast<Codec>(codec))) return 4;
   return has_packed_pixels ? 3 : codec <= static_cast<uint8_t>(Codec::kF16) ? 1 : 2;
 }

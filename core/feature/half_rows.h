@@ -1,4 +1,4 @@
-// Rows of int8 straight to two-byte floats. Private to core/feature.
+// Rows of int8, as i8x has them and as packed ones are unpacked, straight to two-byte floats. Private to core/feature.
 #pragma once
 
 #include <cstdint>

@@ -1,22 +1,29 @@
-// The arithmetic of the codecs i4x, i5x and i6x: a few bits a value, whole bytes for the widest channels, and
-// a list of what is not met well enough.
+// The arithmetic of the codecs i4x, i5x and i6x: a few bits a value along a trellis, whole bytes for the
+// widest channels, and a list of what is not met well enough.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "core/feature/coded_plane.h"
+#include "core/feature/i8x.h"
 
 namespace afterimage {
 
-// Of a row, the channels that the profile lists as wide have one int8 each, q held within -127..127:
-//   value = q * step + mean,  step = sigma * 5 / 127, held within [kI8xSmallestStep, kLargestWideStep]
-// The others have a code of b = 4, 5 or 6 bits, the upper one the sign, the rest the index of a magnitude:
-//   value = (± magnitude) * scale + mean,  scale = sigma, held within [kSmallestScale, kLargestScale]
-// All in float32, each operation rounded by itself. Magnitudes are the levels of Lloyd and Max for a normal
-// distribution (IEEE Trans. Inf. Theory 28, 1982; IRE Trans. Inf. Theory 6, 1960), as multiples of 1/4096.
+// A row is decoded to an int8 q of each channel, and from there as a row of i8x: value = q * step + mean.
+//
+// Of the channels that the profile lists as wide, the row holds q itself, within -127..127, with
+//   step = sigma * 5 / 127, held within [kI8xSmallestStep, kLargestWideStep]
+// The others have a code of b = 4, 5 or 6 bits, and
+//   step = scale / PackedLevelsPerScale(b), scale = sigma, held within [kSmallestScale, kLargestScale]
+// There are 2^(b+1) levels, twice as many as codes: which half of them a code chooses from depends on the two
+// codes before it (PackedLevelOf). So neighbouring values share the bit that a row has too little, and the
+// one who encodes looks for the best path of a whole row: trellis-coded quantisation with Ungerboeck's code
+// of four states (Marcellin and Fischer, IEEE Trans. Commun. 38, 1990; Ungerboeck, IEEE Trans. Inf. Theory
+// 28, 1982). Of a normal distribution its error is 0.83 of that of the best quantiser of single values.
 //
 // A value that would come back with a larger error than kPackedTolerance is an exception, kept as it is. The
 // largest error is kPackedLargestError: that, plus a rounding to f16 where many exceptions led to one (1/16
@@ -27,21 +34,37 @@ inline constexpr float kLargestWideStep = 0.34375f;  // 11/32
 inline constexpr float kPackedTolerance = 0.4375f;   // 7/16
 inline constexpr float kPackedLargestError = 0.5f;
 
-// Of one level.
-struct PackedChannels {
-  std::vector<float> mean;
-  std::vector<float> scale;
-  std::vector<float> inverse_scale;
-  std::vector<uint16_t> wide;  // channels, strictly ascending
-  std::vector<float> wide_step;
-  std::vector<float> wide_inverse_step;
+// Levels of b bits, as multiples of the step, ascending: 2^(b+1), negative ones first, none of them 0.
+std::span<const int8_t> PackedLevels(int bits);
+// Steps in a scale.
+float PackedLevelsPerScale(int bits);
 
+// Of one level of a teacher.
+class PackedChannels {
+ public:
   PackedChannels() = default;
-  // `wide`: as above, all of them channels.
+  // `wide`: channels, strictly ascending.
   PackedChannels(const std::vector<float>& mean, const std::vector<float>& sigma, std::vector<uint16_t> wide);
 
-  size_t width() const { return mean.size(); }
+  size_t width() const { return scale_.size(); }
   size_t RowBytes(int bits) const;  // PackedRowBytes with its wide channels
+  // Mean and step of each channel, those of wide ones among them.
+  const I8xChannels& steps(int bits) const { return steps_[static_cast<size_t>(bits - 4)]; }
+  const std::vector<float>& scale() const { return scale_; }
+  const std::vector<uint16_t>& wide() const { return wide_; }
+
+  // For who puts upper halves in, 16 channels at a time, from channel 16 * i on: they begin with the upper
+  // half of wide channel number first_wide()[i], and that of channel c is from_first()[c] further, where it
+  // is not negative. Both go on to a multiple of 32 channels.
+  const std::vector<uint16_t>& first_wide() const { return first_wide_; }
+  const std::vector<int8_t>& from_first() const { return from_first_; }
+
+ private:
+  std::vector<float> scale_;
+  std::vector<uint16_t> wide_;
+  std::array<I8xChannels, 3> steps_;
+  std::vector<uint16_t> first_wide_;
+  std::vector<int8_t> from_first_;
 };
 
 // Bytes of a row. With H = ceil(width / 2): byte i < H has the low four bits of the code of channel i in its
@@ -52,29 +75,29 @@ struct PackedChannels {
 // and that of number 2i + 1 in its upper half. Bits of channels that do not exist are 0.
 size_t PackedRowBytes(int bits, size_t width, size_t num_wide);
 
-// The magnitudes of the codes with b bits, by index: 2^(b-1) of them.
-std::span<const float> PackedMagnitudes(int bits);
-
-// Encodes one row and decodes it again into `decoded` (without exceptions). Returns the number of exceptions:
-// values farther than kPackedTolerance from what came back.
-size_t EncodePackedRow(const PackedChannels& channels, int bits, const float* values, uint8_t* target,
-                       float* decoded);
-// Whether a value that came back as `decoded` is an exception: what EncodePackedRow counts.
+// Encodes `count` rows, one after the other, and decodes them again into `decoded` (without exceptions). Adds
+// to `num_exceptions` of each row what IsPackedException says of its values.
+void EncodePackedRows(const PackedChannels& channels, int bits, const float* values, size_t count,
+                      uint8_t* target, float* decoded, size_t* num_exceptions);
+// Whether a value that came back as `decoded` is an exception.
 bool IsPackedException(float value, float decoded);
 // `values`: rows of the channels' width, all within kLargestFeature.
 CodedPlane EncodePackedPlane(const PackedChannels& channels, int bits, std::span<const float> values);
+
+// The q of one row, to be decoded with `steps(bits)`. Room for `width` of them.
+void UnpackRow(const PackedChannels& channels, int bits, const uint8_t* row, int8_t* target);
 // One row, without its exceptions.
 void DecodePackedRow(const PackedChannels& channels, int bits, const uint8_t* row, float* target);
 
 namespace internal {  // for the test that both ways agree
-size_t EncodePackedRowPortably(const PackedChannels& channels, int bits, const float* values, uint8_t* target,
-                               float* decoded);
-void DecodePackedRowPortably(const PackedChannels& channels, int bits, const uint8_t* row, float* target);
+void EncodePackedRowsPortably(const PackedChannels& channels, int bits, const float* values, size_t count,
+                              uint8_t* target, float* decoded, size_t* num_exceptions);
+void UnpackRowPortably(const PackedChannels& channels, int bits, const uint8_t* row, int8_t* target);
 // True where the processor has another way.
 bool HasWidePacked();
-size_t EncodePackedRowWidely(const PackedChannels& channels, int bits, const float* values, uint8_t* target,
-                             float* decoded);
-void DecodePackedRowWidely(const PackedChannels& channels, int bits, const uint8_t* row, float* target);
+void EncodePackedRowsWidely(const PackedChannels& channels, int bits, const float* values, size_t count,
+                            uint8_t* target, float* decoded, size_t* num_exceptions);
+void UnpackRowWidely(const PackedChannels& channels, int bits, const uint8_t* row, int8_t* target);
 }  // namespace internal
 
 }  // namespace afterimage

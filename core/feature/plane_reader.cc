@@ -48,13 +48,20 @@ size_t PlaneReader::ReadRowAs(ElementType type, size_t row, std::span<float> scr
     std::memcpy(target, source.data(), source.size());
     return width_;
   }
-  if (type_ != ElementType::kI8 || type == ElementType::kF32) {
+  if (IsFloat(type_) || type == ElementType::kF32) {
     ReadRow(row, scratch);
     return EncodeFloats(type, scratch, target);
   }
-  const auto* const codes = reinterpret_cast<const int8_t*>(RowBytes(row).data());
-  type == ElementType::kF16 ? DecodeI8xRowToHalves(*scales_.i8x, codes, target)
-                            : DecodeI8xRowToBfloat16s(*scales_.i8x, codes, target);
+  const auto* codes = reinterpret_cast<const int8_t*>(RowBytes(row).data());
+  const I8xChannels* steps = scales_.i8x;
+  if (const int bits = PackedBits(type_); bits != 0) {
+    auto* const unpacked = reinterpret_cast<int8_t*>(scratch.data());
+    UnpackRow(*scales_.packed, bits, RowBytes(row).data(), unpacked);
+    codes = unpacked;
+    steps = &scales_.packed->steps(bits);
+  }
+  type == ElementType::kF16 ? DecodeI8xRowToHalves(*steps, codes, target)
+                            : DecodeI8xRowToBfloat16s(*steps, codes, target);
   const Range range = ExceptionsOf(row);
   for (size_t i = range.begin; i < range.end; ++i) {  // in range, as CheckExceptions says
     const PlaneException exception = ExceptionAt(i);

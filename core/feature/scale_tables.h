@@ -10,9 +10,9 @@
 
 namespace afterimage {
 
-// Means and, for every codec of a profile, steps or scales of each channel (of ezq those that are the
-// channel's own); the wide channels of packed rows; the magnitudes of Lloyd and Max. Whatever codec a block
-// of the level turns out to have, its numbers are here: 20 bytes a channel. Immutable, thread-safe.
+// Means and, for every codec of a profile, steps of each channel (of ezq those that are the
+// channel's own); the wide channels and the levels of packed rows. Whatever codec a block of the level turns
+// out to have, its numbers are here: 28 bytes a channel. Immutable, thread-safe.
 class ScaleTables {
  public:
   // Of a level that has no profile: no bytes, and a view of nulls. Enough for f32, f16 and bf16 rows.

@@ -55,7 +55,7 @@ def block(kind, flags, codec, geometry, view_digest, view_size, grid, num_tokens
         end = offset + len(payload)
 
     def header(digest_low, digest_high, checksum):
-        version = 4 if codec >= 128 else 3 if any(s[2] == PACKED_PIXELS for s in sections) else 1 if codec <= 2 else 2
+        version = 5 if 5 <= codec <= 7 else 4 if codec >= 128 else 3 if any(s[2] == PACKED_PIXELS for s in sections) else 1 if codec <= 2 else 2
         head = b"\x89AFB\r\n\x1a\n" + struct.pack("<IIQ", version, 144, end)
         head += struct.pack("<BBBBI", kind, flags, codec, 0, len(sections))
         head += struct.pack("<6I", *geometry) + struct.pack("<Q", view_digest)
@@ -202,11 +202,14 @@ part, _ = block(1, 1 | 2 | 4, 4, geometry, 0x0123456789abcdef, 4, 2, 3, 1, 12, [
 show("kBlockI8xPart", part)
 
 # Codecs i6x, i5x and i4x: 24 channels, of which seven are kept in whole bytes; one exception.
-MAGNITUDES = {
-    4: [526, 1589, 2690, 3860, 5146, 6628, 8475, 11193],
-    5: [270, 811, 1357, 1912, 2478, 3060, 3664, 4296, 4964, 5678, 6456, 7321, 8310, 9493, 11023, 13356],
-    6: [137, 411, 685, 961, 1238, 1517, 1798, 2082, 2370, 2661, 2957, 3258, 3565, 3880, 4201, 4532, 4873, 5226, 5592,
-        5973, 6373, 6794, 7240, 7717, 8231, 8793, 9417, 10122, 10946, 11950, 13273, 15336]}
+STEPS_IN_SCALE = {4: 40, 5: 34, 6: 31}
+POSITIVE = {  # as trellis_levels.py finds them
+    4: [2, 7, 12, 17, 22, 27, 32, 38, 43, 50, 56, 64, 73, 85, 101, 125],
+    5: [1, 3, 6, 8, 10, 12, 15, 17, 19, 22, 24, 26, 29, 31, 34, 37, 39, 42, 45, 48, 51, 55, 58, 62, 66, 71, 76, 82, 89,
+        98, 109, 127],
+    6: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 19, 20, 21, 22, 23, 24, 25, 27, 28, 29, 30, 31, 33,
+        34, 35, 36, 38, 39, 41, 42, 43, 45, 46, 48, 49, 51, 53, 54, 56, 58, 60, 62, 64, 66, 68, 71, 73, 76, 79, 82, 86,
+        89, 94, 99, 106, 115, 127]}
 channel = numpy.arange(24)
 packed_mean, packed_sigma = ((channel % 5) * 0.25 - 0.5).astype(f4), ((channel * 7 % 24 + 1) / 32).astype(f4)
 packed_values = packed_mean + ((numpy.arange(120) * 37 % 101 - 50) / 16).reshape(5, 24).astype(f4) * packed_sigma
@@ -215,18 +218,39 @@ packed_wide = [1, 4, 5, 8, 11, 13, 20]
 packed_profile_digest = hashlib.sha256(profile_of(24, [(3, 4.5, packed_mean, packed_sigma, packed_wide)])).digest()
 
 
+def level_of(bits, code, previous, before):
+    levels = [-level for level in POSITIVE[bits][::-1]] + POSITIVE[bits]
+    return levels[2 * (code ^ before & 1) + (previous & 1)]
+
+
+def best_codes(bits, scaled, weights, fixed):
+    """The path of least square error, all codes tried at each channel. `fixed`: codes of wide channels, by channel."""
+    paths = {(0, 0): (0.0, [])}  # the lowest bits of the codes before: the cheapest path that has them
+    for channel, value in enumerate(scaled):
+        longer = {}
+        for (previous, before), (cost, codes) in paths.items():
+            for code in [fixed[channel]] if channel in fixed else range(1 << bits):
+                error = 0 if channel in fixed else float(value) - level_of(bits, code, previous, before)
+                candidate = (cost + error * error * weights[channel], codes + [code])
+                longer[code & 1, previous] = min(longer.get((code & 1, previous), candidate), candidate)
+        paths = longer
+    return min(paths.values())[1]
+
+
 def packed(bits, values, mean, sigma, wide):
     width = values.shape[1]
     scale = numpy.clip(sigma, f4(2**-8), f4(1.5))
-    scaled = (values - mean) * (f4(1) / scale)
-    levels = numpy.array(MAGNITUDES[bits], f4) / f4(4096)
-    index = (numpy.abs(scaled)[..., None] >= (levels[:-1] + levels[1:]) / f4(2)).sum(-1)
-    decoded = numpy.where(scaled < 0, -levels[index], levels[index]).astype(f4) * scale + mean
-    codes = index + numpy.where(scaled < 0, 1 << (bits - 1), 0)
-    step = numpy.clip(sigma * f4(5) / f4(127), f4(2**-10), f4(11 / 32))[wide]
-    q = numpy.rint(numpy.clip((values - mean)[:, wide] * (f4(1) / step), -127, 127)).astype("i1")
-    codes[:, wide] = q & 15
-    decoded[:, wide] = q.astype(f4) * step + mean[wide]
+    step = scale / f4(STEPS_IN_SCALE[bits])
+    step[wide] = numpy.clip(sigma * f4(5) / f4(127), f4(2**-10), f4(11 / 32))[wide]
+    scaled = (values - mean) * (f4(1) / step)
+    q = numpy.rint(numpy.clip(scaled, -127, 127)).astype("i1")  # as it stays in wide channels
+    codes = numpy.array([best_codes(bits, row, scale.astype(float)**2, {c: int(row_q[c]) & 15 for c in wide})
+                         for row, row_q in zip(scaled, q)])
+    for row, row_codes in zip(q, codes):
+        for c in set(range(width)) - set(wide):
+            row[c] = level_of(bits, int(row_codes[c]), int(row_codes[c - 1]) if c > 0 else 0,
+                              int(row_codes[c - 2]) if c > 1 else 0)
+    decoded = q.astype(f4) * step + mean
     half = (width + 1) // 2
     low = numpy.zeros((len(values), 2 * half), "u1")
     low[:, :width] = codes & 15
@@ -238,7 +262,7 @@ def packed(bits, values, mean, sigma, wide):
         upper[:, :width] = codes >> 4
         rows.append(sum(upper[:, k * columns:(k + 1) * columns] << (k * step_bits) for k in range(planes)).astype("u1"))
     upper = numpy.zeros((len(values), 2 * -(-len(wide) // 2)), "u1")
-    upper[:, :len(wide)] = q.view("u1") >> 4
+    upper[:, :len(wide)] = q.view("u1")[:, wide] >> 4
     rows.append(upper[:, ::2] | upper[:, 1::2] << 4)
     at = numpy.flatnonzero(numpy.abs(values - decoded) > 7 / 16)
     exceptions = numpy.array([[(p, values.flat[p]) for p in at]], DTYPE[EXCEPTION])

@@ -19,6 +19,7 @@
 namespace afterimage {
 namespace {
 
+using ::afterimage::testing::GoldenHeader;
 using ::afterimage::testing::GoldenRecord;
 using ::afterimage::testing::StatusIs;
 using ::testing::AllOf;
@@ -37,6 +38,14 @@ TEST(FeatureBlockCodecsTest, BytesArePackedAsTheFormatSays) {
     AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const std::string block, EncodeFeatureBlock(Record(), codec, &profile()));
     EXPECT_EQ(HexEncode(AsBytes(block)), bytes) << CodecName(codec);
   }
+}
+
+TEST(FeatureBlockCodecsTest, PackedRowsOfAnEarlierVersionAreRefusedWithTheRemedy) {
+  const std::string bytes = HexDecode(golden::kBlockI4xVersion2).value();
+  EXPECT_THAT(FeatureBlock::Parse(AsBytes(bytes), &profile()),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr("i4x in format version 2"), HasSubstr("reads version 5"),
+                             HasSubstr("afterimage recode"))));
 }
 
 TEST(FeatureBlockCodecsTest, TheGoldenLosslessBlocksAreRead) {
@@ -271,16 +280,7 @@ TEST(FeatureBlockCodecsTest, NumbersThatAreNoneAreRefusedWithLevelAndToken) {
 
 // Frames that decode to something else than the header says, under checksums that are right.
 TEST(FeatureBlockCodecsTest, ACodedPlaneOfAnotherSizeIsDataLoss) {
-  const std::string bytes = HexDecode(golden::kBlockLossless16).value();
-  AFTERIMAGE_ASSERT_OK_AND_ASSIGN(const FeatureBlock block, FeatureBlock::Parse(AsBytes(bytes)));
   const auto sealed = [&](const std::vector<uint8_t>& plane) {
-    block::Header header;
-    header.codec = static_cast<uint8_t>(Codec::kLossless16);
-    header.geometry = block.geometry();
-    header.view_size = 4;
-    header.grid = 2;
-    header.num_tokens = 5;
-    header.width = 3;
     block::Writer writer;
     writer.Declare(block::SectionKind::kImportance, 0, block::ElementType::kF32, 1, 4);
     writer.Declare(block::SectionKind::kPlane, 3, block::ElementType::kCodedF16, 1,
@@ -288,7 +288,7 @@ TEST(FeatureBlockCodecsTest, ACodedPlaneOfAnotherSizeIsDataLoss) {
     writer.Declare(block::SectionKind::kStatistics, 3, block::ElementType::kF32, 2, 5);
     writer.Allocate();
     std::copy(plane.begin(), plane.end(), writer.section(1));
-    return writer.Seal(header, nullptr);
+    return writer.Seal(GoldenHeader(Codec::kLossless16, 3), nullptr);
   };
   const std::vector<uint8_t> small = {0x28, 0xb5, 0x2f, 0xfd, 0x20, 3, 0x19, 0, 0, 'a', 'b', 'c'};
   std::vector<uint8_t> wrong(15, 0);
@@ -307,19 +307,12 @@ TEST(FeatureBlockCodecsTest, ACodedPlaneOfAnotherSizeIsDataLoss) {
 // right checksums, are none of its.
 TEST(FeatureBlockCodecsTest, PackedRowsOfAnotherLengthThanTheProfileSaysAreDataLoss) {
   const auto sealed = [&](uint32_t columns) {
-    block::Header header;
-    header.codec = static_cast<uint8_t>(Codec::kI4x);
-    header.view_size = 4;
-    header.grid = 2;
-    header.num_tokens = 5;
-    header.width = kWidth;
-    header.profile_digest = profile().digest();
     block::Writer writer;
     writer.Declare(block::SectionKind::kImportance, 0, block::ElementType::kF32, 1, 4);
     writer.Declare(block::SectionKind::kPlane, 3, block::ElementType::kPacked4, 5, columns);
     writer.Declare(block::SectionKind::kStatistics, 3, block::ElementType::kF32, 2, 5);
     writer.Allocate();
-    return writer.Seal(header, nullptr);
+    return writer.Seal(GoldenHeader(Codec::kI4x, kWidth, profile().digest()), nullptr);
   };
   // Half a byte for each channel, and for each wide one, of which there are seven.
   constexpr uint32_t kCodes = kWidth / 2, kMost = kCodes + kWidth / 2;

@@ -67,7 +67,7 @@ TEST(FeatureBlockCorruptionTest, AnotherVersionIsToldWithBoth) {
   bytes[block::kVersionAt] = 7;
   EXPECT_THAT(FeatureBlock::Parse(AsBytes(bytes)),
               StatusIs(absl::StatusCode::kFailedPrecondition,
-                       HasSubstr("format version 7, this program reads versions 1 to 4")));
+                       HasSubstr("format version 7, this program reads versions 1 to 5")));
 }
 
 TEST(FeatureBlockCorruptionTest, ADamagedSectionLeavesTheOthersReadable) {

@@ -13,6 +13,7 @@
 namespace afterimage {
 namespace {
 
+using ::afterimage::testing::GoldenHeader;
 using ::afterimage::testing::GoldenRecord;
 using ::afterimage::testing::StatusIs;
 using ::testing::AllOf;
@@ -188,13 +189,7 @@ TEST(FeatureBlockI8xTest, EveryTruncationAndEveryFlippedBitIsFound) {
 
 // Exceptions that lie under right checksums.
 TEST(FeatureBlockI8xTest, ExceptionsThatLieAreRefused) {
-  block::Header header;
-  header.codec = static_cast<uint8_t>(Codec::kI8x);
-  header.view_size = 4;
-  header.grid = 2;
-  header.num_tokens = 5;
-  header.width = kWidth;
-  header.profile_digest = profile().digest();
+  block::Header header = GoldenHeader(Codec::kI8x, kWidth, profile().digest());
   const auto sealed = [&](const std::vector<PlaneException>& exceptions, uint32_t of_level = 3) {
     block::Writer writer;
     writer.Declare(block::SectionKind::kImportance, 0, block::ElementType::kF32, 1, 4);

@@ -44,12 +44,12 @@ TEST_F(ResultFromStoredTest, ABlockIsOkAndPinned) {
 
 TEST_F(ResultFromStoredTest, OtherBytesAreDamagedAndTheReasonNamesTheKey) {
   std::string version = MakeSyntheticBlock(description_, key_);
-  version[8] = 5;
+  version[8] = static_cast<char>(kFeatureBlockVersion + 1);
   std::string content = MakeSyntheticBlock(description_, key_);
   content.back() ^= 1;
   const std::pair<std::string, const char*> cases[] = {
       {"", "0 bytes"},
-      {version, "version 5, this program reads versions 1 to 4"},
+      {version, "version 6, this program reads versions 1 to 5"},
       {content, "checksum"},
       {EncodeFailedBlock("x").substr(0, 150), "bytes"}};
   for (const auto& [value, why] : cases) {

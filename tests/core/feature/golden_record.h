@@ -1,6 +1,11 @@
 // The record behind the golden blocks: 2 x 2 patches of 2 x 2 pixels, level 3 of width 3.
 #pragma once
 
+#include <cstdint>
+
+#include "core/base/digest.h"
+#include "core/feature/codec.h"
+#include "core/feature/feature_block_layout.h"
 #include "core/feature/feature_record.h"
 #include "gtest/gtest.h"
 
@@ -26,7 +31,21 @@ inline FeatureRecord GoldenRecord() {
   return record;
 }
 
-// The same with values that bfloat16 rounds.
+// Of a block with its tokens, for sections that no encoder would write.
+inline block::Header GoldenHeader(Codec codec, uint32_t width, const Digest256& profile_digest = {}) {
+  const FeatureRecord record = GoldenRecord();
+  block::Header header;
+  header.codec = static_cast<uint8_t>(codec);
+  header.geometry = record.geometry;
+  header.view_size = record.view_size;
+  header.grid = record.grid;
+  header.num_tokens = static_cast<uint32_t>(record.tokens.size());
+  header.width = width;
+  header.profile_digest = profile_digest;
+  return header;
+}
+
+// The record with values that bfloat16 rounds.
 inline FeatureRecord FineGoldenRecord() {
   FeatureRecord record = GoldenRecord();
   for (int i = 0; i < 15; ++i)

@@ -64,7 +64,7 @@ TEST(FeatureProfileTest, BytesAndDigestAreFrozen) {
   EXPECT_EQ(read.FindLevel(4)->mean[1], 1.0f);
   EXPECT_EQ(read.FindLevel(4)->i8x_clip, 5.5f);
   EXPECT_EQ(read.FindCodes(4)->i8x.step[0], 5.5f / 127.0f);
-  EXPECT_EQ(read.FindCodes(3)->packed.wide, (std::vector<uint16_t>{0, 2}));
+  EXPECT_EQ(read.FindCodes(3)->packed.wide(), (std::vector<uint16_t>{0, 2}));
   EXPECT_TRUE(read.figures().empty());
   EXPECT_EQ(read.FindLevel(2), nullptr);
   EXPECT_EQ(read.FindLevel(5), nullptr);
