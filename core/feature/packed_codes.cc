@@ -16,7 +16,7 @@ namespace {
 
 // The codes of a row lie here on their way, with two of 0 before the first channel; registers reach beyond
 // the last one.
-constexpr size_t kBefore = 32, kBehind = 32;
+constexpr size_t kBefore = 32, kBehind = 64;
 uint8_t* Scratch(size_t width) {
   thread_local std::vector<uint8_t> codes;
   const size_t room = kBefore + width + kBehind;
@@ -68,37 +68,49 @@ void UnpackRowPortably(const PackedChannels& channels, int bits, const uint8_t* 
 
 namespace {
 
-// As UnpackCodes; bytes are shifted in lanes of two, and what crosses between them is masked away.
-__attribute__((target("avx2"))) void UnpackCodesWidely(int bits, size_t width, const uint8_t* row,
-                                                       uint8_t* codes) {
-  UnpackCodes(4, width, row, codes);
-  if (bits == 4) return;
-  const size_t columns = PackedExtraBytes(bits, width);
-  const uint8_t* const extra = row + (width + 1) / 2;
-  const int step = bits - 4;
-  const uint8_t mask = static_cast<uint8_t>((1 << step) - 1);
-  const __m256i masks = _mm256_set1_epi8(static_cast<char>(mask));
-  for (size_t k = 0; k * columns < width; ++k) {
-    const size_t count = std::min(columns, width - k * columns);
-    uint8_t* const target = codes + k * columns;
-    const int shift = static_cast<int>(k) * step;
-    const __m128i shifts = _mm_cvtsi32_si128(shift);
-    size_t i = 0;
-    for (; i + 32 <= count; i += 32) {
-      const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(extra + i));
-      const __m256i upper = _mm256_slli_epi16(_mm256_and_si256(_mm256_srl_epi16(bytes, shifts), masks), 4);
-      __m256i* const at = reinterpret_cast<__m256i*>(target + i);
-      _mm256_storeu_si256(at, _mm256_or_si256(_mm256_loadu_si256(at), upper));
-    }
-    for (; i < count; ++i) target[i] = static_cast<uint8_t>(target[i] | (extra[i] >> shift & mask) << 4);
-  }
-}
-
 __attribute__((target("avx2"))) inline __m256i LoadBytes(const void* bytes) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(bytes));
 }
 __attribute__((target("avx2"))) inline __m256i LoadTwice(const int8_t* sixteen) {
   return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(sixteen)));
+}
+
+__attribute__((target("avx2"))) inline void StoreBytes(__m256i bytes, void* target) {
+  _mm256_storeu_si256(static_cast<__m256i*>(target), bytes);
+}
+
+// As UnpackCodes, in whole registers: `row` and `codes` go on for one more than they hold.
+__attribute__((target("avx2"))) void UnpackCodesWidely(int bits, size_t width, const uint8_t* row,
+                                                       uint8_t* codes) {
+  // Bytes are shifted in lanes of two, and what crosses between them is masked away.
+  const __m256i lower_half = _mm256_set1_epi8(15);
+  const size_t half = (width + 1) / 2;
+  for (size_t i = 0; i < half; i += 32)
+    StoreBytes(_mm256_and_si256(LoadBytes(row + i), lower_half), codes + i);
+  for (size_t i = 0; i < width - half; i += 32) {
+    const __m256i upper = _mm256_and_si256(_mm256_srli_epi16(LoadBytes(row + i), 4), lower_half);
+    StoreBytes(upper, codes + half + i);
+  }
+  if (bits == 4) return;
+  const size_t columns = PackedExtraBytes(bits, width);
+  const uint8_t* const extra = row + half;
+  const int step = bits - 4;
+  const __m256i mask = _mm256_set1_epi8(static_cast<char>((1 << step) - 1));
+  // The last register of a group has bytes of the next one.
+  alignas(32) static constexpr uint8_t kOurs[64] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+                                                    255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+                                                    255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
+  for (size_t k = 0; k * columns < width; ++k) {
+    const size_t count = std::min(columns, width - k * columns);
+    const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(k) * step);
+    for (size_t i = 0; i < count; i += 32) {
+      uint8_t* const target = codes + k * columns + i;
+      const __m256i upper =
+          _mm256_slli_epi16(_mm256_and_si256(_mm256_srl_epi16(LoadBytes(extra + i), shift), mask), 4);
+      const __m256i ours = LoadBytes(kOurs + 32 - std::min<size_t>(count - i, 32));
+      StoreBytes(_mm256_or_si256(LoadBytes(target), _mm256_and_si256(upper, ours)), target);
+    }
+  }
 }
 
 // Of 32 codes with 4 to 6 bits the level of each in PackedLevelTable::half.
@@ -127,7 +139,7 @@ __attribute__((target("avx2"))) void LevelsOfCodes(const PackedChannels& channel
   const __m256i one = _mm256_set1_epi8(1), all = _mm256_set1_epi8((1 << bits) - 1);
   const int8_t* const from_first = channels.from_first().data();
   const uint16_t* const first_wide = channels.first_wide().data();
-  for (size_t at = 0; at < channels.width(); at += 32) {
+  for (size_t at = 0, width = channels.width(); at < width; at += 32) {
     const __m256i code = LoadBytes(codes + at);
     const __m256i rank = _mm256_xor_si256(code, _mm256_and_si256(LoadBytes(codes + at - 2), one));
     // All bits set where the code counts in the other half, whose levels are those of this one, backwards and
@@ -149,11 +161,21 @@ __attribute__((target("avx2"))) void LevelsOfCodes(const PackedChannels& channel
   }
 }
 
-// Upper halves of wide channels' bytes, two in a byte, into upper halves of bytes.
-__attribute__((target("avx2"))) void SpreadUppers(size_t count, const uint8_t* packed, uint8_t* uppers) {
-  for (size_t i = 0; i < count; i += 2) {
-    uppers[i] = static_cast<uint8_t>(packed[i / 2] << 4);
-    uppers[i + 1] = packed[i / 2] & 0xf0;
+// Upper halves of wide channels' bytes, two in a byte, into upper halves of bytes, four to eight at a time.
+// `uppers` has room for seven more.
+void SpreadUppers(size_t num_wide, const uint8_t* packed, uint8_t* uppers) {
+  const size_t count = (num_wide + 1) / 2;
+  for (size_t i = 0; i < count; i += sizeof(uint32_t)) {
+    uint32_t four = 0;
+    if (i + sizeof(four) <= count) {
+      std::memcpy(&four, packed + i, sizeof(four));
+    } else {
+      for (size_t k = i; k < count; ++k) four |= static_cast<uint32_t>(packed[k]) << (8 * (k - i));
+    }
+    uint64_t eight = (uint64_t{four} << 16 | four) & 0x0000ffff0000ffff;
+    eight = (eight << 8 | eight) & 0x00ff00ff00ff00ff;
+    eight = (eight << 4 & 0x00f000f000f000f0) | (eight << 8 & 0xf000f000f000f000);
+    std::memcpy(uppers + 2 * i, &eight, sizeof(eight));
   }
 }
 
@@ -161,17 +183,20 @@ __attribute__((target("avx2"))) void SpreadUppers(size_t count, const uint8_t* p
 
 void UnpackRowWidely(const PackedChannels& channels, int bits, const uint8_t* row, int8_t* target) {
   const size_t width = channels.width(), num_wide = channels.wide().size();
+  thread_local std::vector<uint8_t> uppers, copy;
+  if (uppers.size() < num_wide + kBehind) uppers.resize(num_wide + kBehind);
+  const size_t code_bytes = PackedCodeBytes(bits, width);
+  SpreadUppers(num_wide, row + code_bytes, uppers.data());
+  if ((width + 1) / 2 % 32 != 0 || PackedExtraBytes(bits, width) % 32 != 0) {
+    if (copy.size() < code_bytes + kBehind) copy.resize(code_bytes + kBehind);
+    std::memcpy(copy.data(), row, code_bytes);
+    row = copy.data();
+  }
   uint8_t* const codes = Scratch(width);
   UnpackCodesWidely(bits, width, row, codes);
-  thread_local std::vector<uint8_t> uppers;
-  if (uppers.size() < num_wide + kBehind) uppers.resize(num_wide + kBehind);
-  SpreadUppers(num_wide, row + PackedCodeBytes(bits, width), uppers.data());
-  const auto levels_of = bits == 4 ? LevelsOfCodes<4> : bits == 5 ? LevelsOfCodes<5> : LevelsOfCodes<6>;
-  if (width % 32 == 0) return levels_of(channels, codes, uppers.data(), target);
-  thread_local std::vector<int8_t> whole;
-  if (whole.size() < width + kBehind) whole.resize(width + kBehind);
-  levels_of(channels, codes, uppers.data(), whole.data());
-  std::memcpy(target, whole.data(), width);
+  (bits == 4   ? LevelsOfCodes<4>
+   : bits == 5 ? LevelsOfCodes<5>
+               : LevelsOfCodes<6>)(channels, codes, uppers.data(), target);
 }
 
 bool HasWidePacked() { return HasWideI8x(); }
@@ -213,16 +238,16 @@ size_t PackedRowBytes(int bits, size_t width, size_t num_wide) {
 
 size_t PackedChannels::RowBytes(int bits) const { return PackedRowBytes(bits, width(), wide_.size()); }
 
-void UnpackRow(const PackedChannels& channels, int bits, const uint8_t* row, int8_t* target) {
+const int8_t* UnpackRow(const PackedChannels& channels, int bits, const uint8_t* row) {
+  thread_local std::vector<int8_t> q;
+  if (q.size() < channels.width() + kBehind) q.resize(channels.width() + kBehind);
   (internal::HasWidePacked() ? internal::UnpackRowWidely : internal::UnpackRowPortably)(channels, bits, row,
-                                                                                        target);
+                                                                                        q.data());
+  return q.data();
 }
 
 void DecodePackedRow(const PackedChannels& channels, int bits, const uint8_t* row, float* target) {
-  thread_local std::vector<int8_t> q;
-  if (q.size() < channels.width()) q.resize(channels.width());
-  UnpackRow(channels, bits, row, q.data());
-  DecodeI8xRow(channels.steps(bits), q.data(), target);
+  DecodeI8xRow(channels.steps(bits), UnpackRow(channels, bits, row), target);
 }
 
 }  // namespace afterimage

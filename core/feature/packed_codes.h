@@ -84,14 +84,15 @@ bool IsPackedException(float value, float decoded);
 // `values`: rows of the channels' width, all within kLargestFeature.
 CodedPlane EncodePackedPlane(const PackedChannels& channels, int bits, std::span<const float> values);
 
-// The q of one row, to be decoded with `steps(bits)`. Room for `width` of them.
-void UnpackRow(const PackedChannels& channels, int bits, const uint8_t* row, int8_t* target);
+// The q of one row, to be decoded with `steps(bits)`; they stay until the calling thread unpacks another one.
+const int8_t* UnpackRow(const PackedChannels& channels, int bits, const uint8_t* row);
 // One row, without its exceptions.
 void DecodePackedRow(const PackedChannels& channels, int bits, const uint8_t* row, float* target);
 
 namespace internal {  // for the test that both ways agree
 void EncodePackedRowsPortably(const PackedChannels& channels, int bits, const float* values, size_t count,
                               uint8_t* target, float* decoded, size_t* num_exceptions);
+// Room for `width` of them, and 32 more.
 void UnpackRowPortably(const PackedChannels& channels, int bits, const uint8_t* row, int8_t* target);
 // True where the processor has another way.
 bool HasWidePacked();

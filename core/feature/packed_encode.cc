@@ -92,7 +92,7 @@ void EncodeFewRows(const PackedChannels& channels, int bits, const float* values
     for (size_t i = 0; i < count; ++i)
       if (is_exact[i]) trellis::FindExactPath(channels, bits, rows[i], codes[i]);
   }
-  std::vector<int8_t> q(width);
+  std::vector<int8_t> q(width + 32);
   for (size_t i = 0; i < count; ++i) {
     uint8_t* const row = target + i * row_bytes;
     float* const back = decoded + i * width;

@@ -55,9 +55,7 @@ size_t PlaneReader::ReadRowAs(ElementType type, size_t row, std::span<float> scr
   const auto* codes = reinterpret_cast<const int8_t*>(RowBytes(row).data());
   const I8xChannels* steps = scales_.i8x;
   if (const int bits = PackedBits(type_); bits != 0) {
-    auto* const unpacked = reinterpret_cast<int8_t*>(scratch.data());
-    UnpackRow(*scales_.packed, bits, RowBytes(row).data(), unpacked);
-    codes = unpacked;
+    codes = UnpackRow(*scales_.packed, bits, RowBytes(row).data());
     steps = &scales_.packed->steps(bits);
   }
   type == ElementType::kF16 ? DecodeI8xRowToHalves(*steps, codes, target)
