@@ -14,6 +14,7 @@
 #include "core/base/files.h"
 #include "core/base/status_macros.h"
 #include "core/base/usage_error.h"
+#include "core/base/version.h"
 
 namespace afterimage {
 namespace {
@@ -267,6 +268,7 @@ absl::StatusOr<ServerOptions> ParseServerOptions(int argc, const char* const* ar
   app.add_flag("--print-config", options.print_config,
                "Print what is in force, and where it comes from, and end");
   app.failure_message(UsageError<CLI::App, CLI::Error>);
+  app.set_version_flag("--version", Version());
   if (!layers.ok()) app.get_option("--cache")->required(false);  // it may have been what could not be read
   try {
     app.parse(argc, argv);

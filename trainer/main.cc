@@ -8,6 +8,7 @@
 #include "core/base/openmp.h"
 #include "core/base/stop_signal.h"
 #include "core/base/usage_error.h"
+#include "core/base/version.h"
 #include "trainer/cli/command.h"
 
 namespace afterimage::trainer {
@@ -29,6 +30,7 @@ int Main(int argc, char** argv) {
       "afterimage-train");
   app.require_subcommand(1);
   app.failure_message(UsageError<CLI::App, CLI::Error>);
+  app.set_version_flag("--version", Version());
   CommandBody chosen;
   AddPretrainCommand(app, chosen);
   AddRecipesCommand(app, chosen);

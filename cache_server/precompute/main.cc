@@ -26,6 +26,7 @@
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
 #include "core/base/usage_error.h"
+#include "core/base/version.h"
 #include "core/feature/image_index.h"
 
 namespace afterimage {
@@ -280,6 +281,7 @@ int main(int argc, char** argv) {
   afterimage::PrecomputeOptions options;
   afterimage::DeclarePrecomputeFlags(app, options);
   app.failure_message(afterimage::UsageError<CLI::App, CLI::Error>);
+  app.set_version_flag("--version", afterimage::Version());
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -10,6 +10,7 @@
 #include "cache_server/precompute/importance_source.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
+#include "core/base/version.h"
 #include "core/feature/codec_error.h"
 #include "core/feature/encode_for_set.h"
 #include "core/feature/feature_block.h"
@@ -294,7 +295,7 @@ void PrecomputePipeline::PublishLoop() {
     UnitMetadata metadata;
     metadata.worker = options_.worker;
     metadata.device = teacher_->DeviceDescription();
-    metadata.library_versions = absl::StrCat("afterimage ", AFTERIMAGE_VERSION);
+    metadata.library_versions = absl::StrCat("afterimage ", Version());
     metadata.num_threads = static_cast<uint32_t>(std::max(0, options_.num_encode_threads));
     metadata.micro_batch = teacher_->micro_batch();
     absl::StatusOr<PublishReport> published = unit->Publish(metadata);

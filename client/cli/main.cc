@@ -5,12 +5,13 @@
 #include "client/cli/command.h"
 #include "core/base/stop_signal.h"
 #include "core/base/usage_error.h"
+#include "core/base/version.h"
 
 int main(int argc, char** argv) {
   CLI::App app("Looks into a cache of teacher features.", "afterimage");
   app.require_subcommand(1);
   app.failure_message(afterimage::UsageError<CLI::App, CLI::Error>);
-  app.set_version_flag("--version", AFTERIMAGE_VERSION);
+  app.set_version_flag("--version", afterimage::Version());
   app.footer("Commands tell their flags: afterimage COMMAND --help");
   afterimage::cli::Runner run;
   afterimage::cli::AddInfoCommand(app, run);

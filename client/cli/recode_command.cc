@@ -15,6 +15,7 @@
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
+#include "core/base/version.h"
 #include "core/feature/codec_error.h"
 #include "core/feature/feature_block.h"
 #include "core/feature/recode.h"
@@ -129,7 +130,7 @@ class Recoder {
     UnitMetadata metadata;
     metadata.worker = worker_;
     metadata.device = absl::StrCat("recoded from set ", source_.id.Hex());
-    metadata.library_versions = absl::StrCat("afterimage ", AFTERIMAGE_VERSION);
+    metadata.library_versions = absl::StrCat("afterimage ", Version());
     metadata.num_threads = 1;
     absl::Time renewed = absl::Now();
     Report of_unit;

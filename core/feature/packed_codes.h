@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -80,7 +81,9 @@ size_t PackedRowBytes(int bits, size_t width, size_t num_wide);
 void EncodePackedRows(const PackedChannels& channels, int bits, const float* values, size_t count,
                       uint8_t* target, float* decoded, size_t* num_exceptions);
 // Whether a value that came back as `decoded` is an exception.
-bool IsPackedException(float value, float decoded);
+inline bool IsPackedException(float value, float decoded) {
+  return !(std::abs(value - decoded) <= kPackedTolerance);
+}
 // `values`: rows of the channels' width, all within kLargestFeature.
 CodedPlane EncodePackedPlane(const PackedChannels& channels, int bits, std::span<const float> values);
 

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -41,7 +40,7 @@ inline __attribute__((always_inline)) void PackCodes(int bits, size_t width, con
 inline __attribute__((always_inline)) size_t CountExceptions(size_t width, const float* values,
                                                              const float* decoded) {
   uint32_t count = 0;
-  for (size_t i = 0; i < width; ++i) count += std::abs(values[i] - decoded[i]) <= kPackedTolerance ? 0 : 1;
+  for (size_t i = 0; i < width; ++i) count += IsPackedException(values[i], decoded[i]) ? 1 : 0;
   return count;
 }
 
@@ -161,10 +160,6 @@ void EncodePackedRowsWidely(const PackedChannels& channels, int bits, const floa
 #endif
 
 }  // namespace internal
-
-bool IsPackedException(float value, float decoded) {
-  return !(std::abs(value - decoded) <= kPackedTolerance);
-}
 
 void EncodePackedRows(const PackedChannels& channels, int bits, const float* values, size_t count,
                       uint8_t* target, float* decoded, size_t* num_exceptions) {

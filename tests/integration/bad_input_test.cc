@@ -44,6 +44,16 @@ class BadInputTest : public ProgramsTest {
   }
 };
 
+TEST_F(BadInputTest, EveryProgramTellsItsVersion) {
+  const std::string version = Afterimage({"--version"}).out;
+  EXPECT_THAT(version, ::testing::MatchesRegex("[0-9]+\\.[0-9]+\\.[0-9]+\n"));
+  for (const char* const program : {"afterimage-precompute", "afterimage-server", "afterimage-train"}) {
+    const Finished told = RunProgram(Command(program, {"--version"}));
+    EXPECT_EQ(told.status, 0) << told.Text();
+    EXPECT_EQ(told.out, version) << program;
+  }
+}
+
 using Tensors = std::map<std::string, TensorView>;
 
 TEST_F(BadInputTest, PicturesThatCannotBeDecodedAreRecordedAndAllOthersComputed) {

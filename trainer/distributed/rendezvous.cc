@@ -9,6 +9,7 @@
 #include "core/base/files.h"
 #include "core/base/status_macros.h"
 #include "core/base/stop_signal.h"
+#include "core/base/version.h"
 #include "core/identity/canonical_spec.h"
 
 namespace afterimage::trainer {
@@ -84,7 +85,7 @@ std::string ThisBuild() {
   const absl::StatusOr<std::string> program = ReadFile("/proc/self/exe");
   const std::string digest =
       program.ok() ? absl::StrCat(absl::Hex(Xxh3_64(AsBytes(*program)), absl::kZeroPad16)) : "unreadable";
-  return absl::StrCat("afterimage ", AFTERIMAGE_VERSION, ", program ", digest);
+  return absl::StrCat("afterimage ", Version(), ", program ", digest);
 }
 
 namespace {

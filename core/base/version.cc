@@ -1,0 +1,7 @@
+#include "core/base/version.h"
+
+namespace afterimage {
+
+const char* Version() { return AFTERIMAGE_VERSION; }
+
+}  // namespace afterimage
