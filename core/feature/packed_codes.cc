@@ -218,7 +218,7 @@ PackedChannels::PackedChannels(const std::vector<float>& means, const std::vecto
   for (const float deviation : sigma) scale_.push_back(std::clamp(deviation, kSmallestScale, kLargestScale));
   for (const int bits : {4, 5, 6}) {
     std::vector<float> steps;
-    for (const float one : scale_) steps.push_back(one / PackedLevelsPerScale(bits));
+    for (const float one : scale_) steps.push_back(one / PackedStepsPerScale(bits));
     for (const uint16_t channel : wide_)
       steps[channel] = std::clamp(sigma[channel] * 5.0f / 127.0f, kI8xSmallestStep, kLargestWideStep);
     steps_[static_cast<size_t>(bits - 4)] = I8xChannels::WithSteps(means, std::move(steps));

@@ -19,12 +19,13 @@ namespace afterimage {
 // Of the channels that the profile lists as wide, the row holds q itself, within -127..127, with
 //   step = sigma * 5 / 127, held within [kI8xSmallestStep, kLargestWideStep]
 // The others have a code of b = 4, 5 or 6 bits, and
-//   step = scale / PackedLevelsPerScale(b), scale = sigma, held within [kSmallestScale, kLargestScale]
-// There are 2^(b+1) levels, twice as many as codes: which half of them a code chooses from depends on the two
-// codes before it (PackedLevelOf). So neighbouring values share the bit that a row has too little, and the
-// one who encodes looks for the best path of a whole row: trellis-coded quantisation with Ungerboeck's code
-// of four states (Marcellin and Fischer, IEEE Trans. Commun. 38, 1990; Ungerboeck, IEEE Trans. Inf. Theory
-// 28, 1982). Of a normal distribution its error is 0.83 of that of the best quantiser of single values.
+//   step = scale / PackedStepsPerScale(b), scale = sigma, held within [kSmallestScale, kLargestScale]
+// There are 2^(b+1) levels (packed_levels.h), twice as many as codes: which half of them a code chooses from
+// depends on the two codes before it (PackedLevelOf). So neighbouring values share the bit that a row has too
+// little, and the one who encodes looks for the best path of a whole row: trellis-coded quantisation with
+// Ungerboeck's code of four states (Marcellin and Fischer, IEEE Trans. Commun. 38, 1990; Ungerboeck, IEEE
+// Trans. Inf. Theory 28, 1982). Of a normal distribution its error is 0.82 to 0.86 of that of the best
+// quantiser of single values.
 //
 // A value that would come back with a larger error than kPackedTolerance is an exception, kept as it is. The
 // largest error is kPackedLargestError: that, plus a rounding to f16 where many exceptions led to one (1/16
@@ -34,11 +35,6 @@ inline constexpr float kLargestScale = 1.5f;
 inline constexpr float kLargestWideStep = 0.34375f;  // 11/32
 inline constexpr float kPackedTolerance = 0.4375f;   // 7/16
 inline constexpr float kPackedLargestError = 0.5f;
-
-// Levels of b bits, as multiples of the step, ascending: 2^(b+1), negative ones first, none of them 0.
-std::span<const int8_t> PackedLevels(int bits);
-// Steps in a scale.
-float PackedLevelsPerScale(int bits);
 
 // Of one level of a teacher.
 class PackedChannels {

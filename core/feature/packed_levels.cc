@@ -1,7 +1,5 @@
 #include "core/feature/packed_levels.h"
 
-#include "core/feature/packed_codes.h"
-
 namespace afterimage {
 namespace {
 
@@ -27,6 +25,6 @@ std::span<const int8_t> PackedLevels(int bits) {
   return {levels.ascending, levels.count};
 }
 
-float PackedLevelsPerScale(int bits) { return bits == 4 ? 40.0f : bits == 5 ? 34.0f : 31.0f; }
+float PackedStepsPerScale(int bits) { return bits == 4 ? 40.0f : bits == 5 ? 34.0f : 31.0f; }
 
 }  // namespace afterimage

@@ -1,11 +1,18 @@
-// The levels of i4x, i5x and i6x (packed_codes.h), as their decoders look them up. Private to core/feature.
+// The levels of i4x, i5x and i6x: what a code of packed_codes.h may mean. Private to core/feature.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace afterimage {
 
+// Levels of b bits, as multiples of the step, ascending: 2^(b+1), negative ones first, none of them 0.
+std::span<const int8_t> PackedLevels(int bits);
+// Steps in a scale.
+float PackedStepsPerScale(int bits);
+
+// The same as decoders look them up.
 struct PackedLevelTable {
   static constexpr size_t kMost = 128;
   alignas(32) int8_t ascending[kMost] = {};
@@ -24,7 +31,6 @@ struct PackedLevelTable {
   }
 };
 
-// Of 4, 5 or 6 bits.
 const PackedLevelTable& PackedLevelsOf(int bits);
 
 }  // namespace afterimage

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/feature/packed_levels.h"
+
 namespace afterimage {
 namespace {
 

@@ -10,6 +10,8 @@
 #include <immintrin.h>
 #endif
 
+#include "core/feature/packed_levels.h"
+
 namespace afterimage::trellis {
 namespace {
 

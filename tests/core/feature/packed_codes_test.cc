@@ -140,7 +140,7 @@ TEST(PackedCodesTest, OfNormalValuesTheErrorIsBelowThatOfLloydAndMax) {
   }
   const PackedChannels channels(std::vector<float>(width, 0.25f), sigma, wide);
   const std::vector<float> values = Normal(4000, channels, 1.0f, 1);
-  for (const auto& [bits, rmse] : {std::pair(4, 0.0810), std::pair(5, 0.0423), std::pair(6, 0.0222)}) {
+  for (const auto& [bits, rmse] : {std::pair(4, 0.0801), std::pair(5, 0.0419), std::pair(6, 0.0219)}) {
     const std::vector<float> decoded = Decoded(channels, bits, EncodePackedPlane(channels, bits, values));
     double squares = 0;
     size_t count = 0;
