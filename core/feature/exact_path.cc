@@ -22,20 +22,17 @@ class ExactSearch {
         codes_(codes) {}
 
   // From `begin` on, whose state is known, to `least_end` at least, and on until one state is left or the row
-  // ends; then writes the codes of what it went through. Returns the channel behind that, `begin` where no
-  // path goes on.
+  // ends. Writes the codes of what it went through; returns the channel behind that, `begin` where no path
+  // goes on.
   size_t Run(size_t begin, size_t least_end) {
-    std::array<uint32_t, kStates> counts;
-    counts.fill(kNone);
-    counts[StateAt(begin)] = 0;
-    origins_.clear();
     size_t channel = begin;
-    while (channel < channels_.width()) {
-      if (!Advance(channel, counts)) return begin;
-      ++channel;
-      if (channel >= least_end && std::ranges::count(counts, kNone) == kStates - 1) break;
+    while (channel < least_end) {
+      const Onward onward = Follow(channel);
+      if (onward == Onward::kNowhere) return begin;
+      const size_t end = onward == Onward::kOneWay ? channel + 1 : RunWindow(channel);
+      if (end == channel) return begin;
+      channel = end;
     }
-    WriteBack(begin, channel, counts);
     return channel;
   }
 
@@ -49,6 +46,8 @@ class ExactSearch {
 
  private:
   static constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
+
+  enum class Onward : uint8_t { kNowhere, kOneWay, kBothWays };
 
   bool IsWide(size_t channel) const { return channels_.from_first()[channel] >= 0; }
   size_t NearestAt(size_t channel, float value) const {
@@ -66,6 +65,44 @@ class ExactSearch {
     const float decoded = q * steps_.step[channel] + steps_.mean[channel];
     if (decoded == row_[channel]) return 0;
     return IsPackedException(row_[channel], decoded) ? 1 : kNone;
+  }
+
+  // How many ways lead past a channel whose state is known; the code of one way is written.
+  Onward Follow(size_t channel) {
+    const size_t nearest = NearestAt(channel, row_[channel]);
+    if (IsWide(channel)) {
+      codes_[channel] = WideCodeOf(nearest);
+      return CostOf(channel, static_cast<float>(nearest) - 128.0f) == kNone ? Onward::kNowhere
+                                                                            : Onward::kOneWay;
+    }
+    const unsigned state = StateAt(channel), which = state >> 1;
+    const unsigned even = (state & 1) << 1, odd = even | 1;  // the states that codes lead into from this one
+    const auto is_open = [&](unsigned into) {  // without a branch: which of the two it is, is anybody's guess
+      const float level = candidates_.level[nearest][SubsetInto(into, which)];
+      const float decoded = level * steps_.step[channel] + steps_.mean[channel];
+      return static_cast<unsigned>(decoded == row_[channel]) |
+             static_cast<unsigned>(IsPackedException(row_[channel], decoded));
+    };
+    const unsigned even_is_open = is_open(even), odd_is_open = is_open(odd);
+    if (even_is_open == odd_is_open) return even_is_open == 0 ? Onward::kNowhere : Onward::kBothWays;
+    codes_[channel] = CodeOf(candidates_, nearest, even | odd_is_open, which);
+    return Onward::kOneWay;
+  }
+
+  // From `begin` on, whose state is known, until one state is left or the row ends: as Run.
+  size_t RunWindow(size_t begin) {
+    std::array<uint32_t, kStates> counts;
+    counts.fill(kNone);
+    counts[StateAt(begin)] = 0;
+    origins_.clear();
+    size_t channel = begin;
+    while (channel < channels_.width()) {
+      if (!Advance(channel, counts)) return begin;
+      ++channel;
+      if (std::ranges::count(counts, kNone) == kStates - 1) break;
+    }
+    WriteBack(begin, channel, counts);
+    return channel;
   }
 
   // False: no state is left.

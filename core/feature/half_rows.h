@@ -1,4 +1,5 @@
-// Rows of int8, as i8x has them and as packed ones are unpacked, straight to two-byte floats. Private to core/feature.
+// Rows of int8, those of i8x and unpacked ones of i4x to i6x, straight to two-byte floats. Private to
+// core/feature.
 #pragma once
 
 #include <cstdint>

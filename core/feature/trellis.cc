@@ -78,19 +78,6 @@ const Candidates& CandidatesOf(int bits) {
   return bits == 4 ? four : bits == 5 ? five : six;
 }
 
-size_t NearestOf(float scaled) {
-  constexpr float kMagic = 0x1.8p23f;  // adding and taking it away rounds, as in i8x.cc
-  const float rounded = (std::clamp(scaled, -127.0f, 127.0f) + kMagic) - kMagic;
-  return static_cast<size_t>(static_cast<int32_t>(rounded) + 128);
-}
-
-uint8_t CodeOf(const Candidates& candidates, size_t nearest, unsigned state, unsigned which) {
-  const auto rank = static_cast<unsigned>(candidates.rank[nearest][SubsetInto(state, which)]);
-  return static_cast<uint8_t>((rank & ~1u) | (state & 1));
-}
-
-uint8_t WideCodeOf(size_t nearest) { return static_cast<uint8_t>(nearest ^ 0x80); }
-
 void FindPathsPortably(const PackedChannels& channels, int bits, const Rows& rows, const CodesOfRows& codes) {
   const size_t width = channels.width();
   const Candidates& candidates = CandidatesOf(bits);

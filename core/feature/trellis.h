@@ -2,6 +2,7 @@
 // Private to core/feature.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -30,10 +31,17 @@ struct Candidates {
 const Candidates& CandidatesOf(int bits);
 
 // `scaled`: a value in steps from its channel's mean.
-size_t NearestOf(float scaled);
+inline size_t NearestOf(float scaled) {
+  constexpr float kMagic = 0x1.8p23f;  // adding and taking it away rounds, as in i8x.cc
+  const float rounded = (std::clamp(scaled, -127.0f, 127.0f) + kMagic) - kMagic;
+  return static_cast<size_t>(static_cast<int32_t>(rounded) + 128);
+}
 // The code that leads into `state` from its first or second origin; the q of a wide channel.
-uint8_t CodeOf(const Candidates& candidates, size_t nearest, unsigned state, unsigned which);
-uint8_t WideCodeOf(size_t nearest);
+inline uint8_t CodeOf(const Candidates& candidates, size_t nearest, unsigned state, unsigned which) {
+  const auto rank = static_cast<unsigned>(candidates.rank[nearest][SubsetInto(state, which)]);
+  return static_cast<uint8_t>((rank & ~1u) | (state & 1));
+}
+inline uint8_t WideCodeOf(size_t nearest) { return static_cast<uint8_t>(nearest ^ 0x80); }
 
 inline constexpr size_t kRowsAtOnce = 8;
 using Rows = std::array<const float*, kRowsAtOnce>;
