@@ -24,43 +24,22 @@ uint8_t* Scratch(size_t width) {
   return codes.data() + kBefore;
 }
 
-template <int bits, size_t k>
-inline __attribute__((always_inline)) void UnpackExtra(size_t width, size_t columns,
-                                                       const uint8_t* __restrict extra,
-                                                       uint8_t* __restrict codes) {
-  if (k * columns >= width) return;
-  constexpr uint8_t kMask = (1 << (bits - 4)) - 1;
-  const size_t count = std::min(columns, width - k * columns);
-  uint8_t* __restrict const target = codes + k * columns;
-  for (size_t i = 0; i < count; ++i)
-    target[i] = static_cast<uint8_t>(target[i] | (extra[i] >> (k * (bits - 4)) & kMask) << 4);
-  if constexpr (k + 1 < PackedGroups(bits)) UnpackExtra<bits, k + 1>(width, columns, extra, codes);
-}
-
-inline __attribute__((always_inline)) void UnpackCodes(int bits, size_t width, const uint8_t* __restrict row,
-                                                       uint8_t* __restrict codes) {
-  const size_t half = (width + 1) / 2;
-  for (size_t i = 0; i < half; ++i) codes[i] = row[i] & 15;
-  for (size_t i = 0; i < width - half; ++i) codes[i + half] = row[i] >> 4;
-  const size_t columns = PackedExtraBytes(bits, width);
-  if (bits == 5) UnpackExtra<5, 0>(width, columns, row + half, codes);
-  if (bits == 6) UnpackExtra<6, 0>(width, columns, row + half, codes);
-}
-
 }  // namespace
 
 namespace internal {
 
 void UnpackRowPortably(const PackedChannels& channels, int bits, const uint8_t* row, int8_t* target) {
-  const size_t width = channels.width();
+  const auto width = static_cast<uint32_t>(channels.width());
   uint8_t* const codes = Scratch(width);
-  UnpackCodes(bits, width, row, codes);
   const int8_t* const levels = PackedLevelsOf(bits).ascending;
-  for (size_t i = 0; i < width; ++i) target[i] = levels[PackedLevelOf(codes[i], codes[i - 1], codes[i - 2])];
-  for (size_t i = 0; i < channels.wide().size(); ++i) {
+  for (uint32_t i = 0; i < width; ++i) codes[i] = static_cast<uint8_t>(PackedCodeAt(bits, width, row, i));
+  for (uint32_t i = 0; i < width; ++i) {
+    const uint8_t* const code = codes + i;
+    target[i] = levels[PackedLevelOf(code[0], code[-1], code[-2])];
+  }
+  for (uint32_t i = 0; i < channels.wide().size(); ++i) {
     const uint16_t channel = channels.wide()[i];
-    target[channel] =
-        PackedWideAt(bits, static_cast<uint32_t>(width), row, channel, static_cast<uint32_t>(i));
+    target[channel] = PackedWideAt(bits, width, row, channel, i);
   }
 }
 
@@ -79,7 +58,7 @@ __attribute__((target("avx2"))) inline void StoreBytes(__m256i bytes, void* targ
   _mm256_storeu_si256(static_cast<__m256i*>(target), bytes);
 }
 
-// As UnpackCodes, in whole registers: `row` and `codes` go on for one more than they hold.
+// The codes of a row, in whole registers: `row` and `codes` go on for one more than they hold.
 __attribute__((target("avx2"))) void UnpackCodesWidely(int bits, size_t width, const uint8_t* row,
                                                        uint8_t* codes) {
   // Bytes are shifted in lanes of two, and what crosses between them is masked away.
