@@ -72,8 +72,8 @@ class PackedChannels {
 // and that of number 2i + 1 in its upper half. Bits of channels that do not exist are 0.
 size_t PackedRowBytes(int bits, size_t width, size_t num_wide);
 
-// Encodes `count` rows, one after the other, and decodes them again into `decoded` (without exceptions). Adds
-// to `num_exceptions` of each row what IsPackedException says of its values.
+// Encodes `count` rows, one after the other, and decodes them again into `decoded` (without exceptions).
+// `num_exceptions`, of each row: of how many of its values IsPackedException is true.
 void EncodePackedRows(const PackedChannels& channels, int bits, const float* values, size_t count,
                       uint8_t* target, float* decoded, size_t* num_exceptions);
 // Whether a value that came back as `decoded` is an exception.

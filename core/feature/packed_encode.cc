@@ -74,23 +74,18 @@ void EncodeFewRows(const PackedChannels& channels, int bits, const float* values
                    const Ways& ways, uint8_t* target, float* decoded, size_t* num_exceptions) {
   const size_t width = channels.width(), row_bytes = channels.RowBytes(bits);
   thread_local std::vector<uint8_t> scratch;
-  if (scratch.size() < trellis::kRowsAtOnce * width) scratch.resize(trellis::kRowsAtOnce * width);
+  if (scratch.size() < (trellis::kRowsAtOnce + 1) * width) scratch.resize((trellis::kRowsAtOnce + 1) * width);
+  uint8_t* const unused = scratch.data() + trellis::kRowsAtOnce * width;
   trellis::Rows rows;
-  trellis::CodesOfRows codes;
-  bool all_exact = true;
+  trellis::CodesOfRows codes, searched;
   std::array<bool, trellis::kRowsAtOnce> is_exact{};
   for (size_t i = 0; i < trellis::kRowsAtOnce; ++i) {
-    const size_t row = std::min(i, count - 1);
-    rows[i] = values + row * width;
+    rows[i] = values + std::min(i, count - 1) * width;
     codes[i] = scratch.data() + i * width;
-    is_exact[i] = trellis::FindExactPath(channels, bits, rows[i], codes[i]);
-    all_exact = all_exact && is_exact[i];
+    is_exact[i] = i >= count || trellis::FindExactPath(channels, bits, rows[i], codes[i]);
+    searched[i] = is_exact[i] ? unused : codes[i];
   }
-  if (!all_exact) {
-    ways.find_paths(channels, bits, rows, codes);
-    for (size_t i = 0; i < count; ++i)
-      if (is_exact[i]) trellis::FindExactPath(channels, bits, rows[i], codes[i]);
-  }
+  if (std::ranges::find(is_exact, false) != is_exact.end()) ways.find_paths(channels, bits, rows, searched);
   std::vector<int8_t> q(width + 32);
   for (size_t i = 0; i < count; ++i) {
     uint8_t* const row = target + i * row_bytes;
